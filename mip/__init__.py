@@ -498,6 +498,16 @@ def _type(path):
 _KEYS = ("v", "version", "hashes", "urls", "deps")
 
 
+def _real(path):
+    """Where the directory at `path` is, symbolic links followed."""
+    here = os.getcwd()
+    os.chdir(path)
+    try:
+        return os.getcwd() + "/"
+    finally:
+        os.chdir(here)
+
+
 class _Planner:
     """Finds out what is needed for what was asked for, in terms of a plan.
 
@@ -647,6 +657,10 @@ class _Planner:
         while slash > 0:
             suspect = self._seen(key[:slash], False) or suspect
             self._seen(key[: slash + 1], True)
+            folder = self.target + path[:slash]
+            home = _real(self.meta[:-1])[:-5]  # without ".mip/"
+            if _type(folder) and not _real(folder).startswith(home):
+                raise ValueError(folder + " leads out of the target")
             slash = key.find("/", slash + 1)
         found = 0  # 1: an earlier package has it, too; 2: so has this one
         for kind, other, *source in self.plan if suspect else ():
