@@ -33,6 +33,9 @@ _FORGES = {
 
 _JSON = "/package.json"
 
+# The sha256 of an empty file.
+_EMPTY = hexlify(sha256().digest()).decode()
+
 _BUFFER = const(512)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
 _HOPS = const(5)  # redirects that are followed for one URL
@@ -43,6 +46,8 @@ _DOCUMENT = const(1 << 20)  # bytes of one JSON document
 _PACKAGES = const(200)  # packages of one run
 _SEEN = const(2048)  # bits: which paths the plan may have already
 
+_BROKEN = (5, 28, 30)  # errno values of a disk: EIO, ENOSPC, EROFS
+_DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _ENOENT = const(2)
 _EAGAIN = const(11)
 _ENOTDIR = const(20)
@@ -84,7 +89,7 @@ class _Connection:
         whole = True  # whether the last piece ended its line
         for _ in range(_HEAD):
             line = self.sock.readline(_LINE)
-            if not line:
+            if len(line) < _LINE and line[-1:] != b"\n":
                 raise OSError(_ECONNRESET)
             if whole:
                 text = line.strip()
@@ -421,10 +426,11 @@ class _Lines:
     The first line names the format; iteration begins after it.
     """
 
-    def __init__(self, path, mode):
-        self.file = open(path, mode)
+    def __init__(self, file, path, mode):
+        self.path = path
+        self.file = file
         self.end = self.file.seek(0, 2)
-        if not self.end:
+        if mode != "rb":
             self.add("mip", 1)
         self.file.seek(0)
         if self.file.readline() != b'["mip", 1]\n':
@@ -448,7 +454,11 @@ class _Lines:
             self._seek(place)
             line = self.file.readline()
             place += len(line)
-            yield json.loads(line)
+            try:
+                line = json.loads(line)
+            except ValueError:
+                raise ValueError(self.path + " is damaged")
+            yield line
 
 
 def _write(file, data):
@@ -477,6 +487,13 @@ def _clean(path):
     return "/".join(parts)
 
 
+def _key(path):
+    """What two paths have in common that cannot both be there: FAT folds letter case, and of
+    the two forms of a module only one is loaded."""
+    path = path.lower()
+    return path[:-3] + "py" if path.endswith(".mpy") else path
+
+
 def _twin(path):
     """The other form of the module `path`: bytecode of source, source of bytecode; or None."""
     if path.endswith(".py"):
@@ -496,16 +513,6 @@ def _type(path):
 
 
 _KEYS = ("v", "version", "hashes", "urls", "deps")
-
-
-def _real(path):
-    """Where the directory at `path` is, symbolic links followed."""
-    here = os.getcwd()
-    os.chdir(path)
-    try:
-        return os.getcwd() + "/"
-    finally:
-        os.chdir(here)
 
 
 class _Planner:
@@ -647,7 +654,7 @@ class _Planner:
     def _file(self, path, hash, url):
         # Adds the line of a file, unless one that is there stands in its way.
         path = _clean(path)
-        key = path.lower()
+        key = _key(path)
         if hash is not None:
             _number(hash.encode(), 16)
             if not 8 <= len(hash) <= 64:
@@ -657,11 +664,9 @@ class _Planner:
         while slash > 0:
             suspect = self._seen(key[:slash], False) or suspect
             self._seen(key[: slash + 1], True)
-            folder = self.target + path[:slash]
-            home = _real(self.meta[:-1])[:-5]  # without ".mip/"
-            if _type(folder) and not _real(folder).startswith(home):
-                raise ValueError(folder + " leads out of the target")
             slash = key.find("/", slash + 1)
+        if self.leads_out(path):
+            raise ValueError(path + " leads out of the target")
         found = 0  # 1: an earlier package has it, too; 2: so has this one
         for kind, other, *source in self.plan if suspect else ():
             if kind == "package":
@@ -670,7 +675,7 @@ class _Planner:
                 if other == path and source in ([hash, url], [None]):
                     found = 2
                     continue
-                other = other.lower()
+                other = _key(other)
                 if other == key or other.startswith(key + "/") or key.startswith(other + "/"):
                     raise ValueError("%s clashes with %s" % (path, other))
         if found == 1:
@@ -678,6 +683,25 @@ class _Planner:
         elif not found:
             self.count += 1
             self.plan.add("file", path, hash, url)
+
+    def leads_out(self, path):
+        """Whether a symbolic link on the way to `path` leads out of the target."""
+        home = self.real(".mip")[:-5]
+        slash = path.find("/")
+        while slash > 0 and _type(self.target + path[:slash]) & _DIRECTORY:
+            if not self.real(path[:slash]).startswith(home):
+                return True
+            slash = path.find("/", slash + 1)
+
+    def real(self, path):
+        """Where the directory `path` of the target is, symbolic links followed."""
+        here = os.getcwd()
+        os.chdir(self.target + path)
+        real = os.getcwd() + "/"
+        os.chdir(here)
+        os.chdir(self.target[:-1] or "/")  # FAT removes no directory that it was last in
+        os.chdir(here)
+        return real
 
     def _seen(self, key, mark):
         # Whether `key` was marked before: False is certain, True has to be looked up.
@@ -705,43 +729,82 @@ def _copy(stream, file, buf):
 
 
 def _sha(path, buf):
-    """The sha256 of the file at `path`; None where there is none."""
-    if _type(path):
+    """The sha256 of the file at `path`; None where nothing is, "" for a directory."""
+    kind = _type(path)
+    if kind & _DIRECTORY:
+        return ""
+    if kind:
         with open(path, "rb") as file:
             return _copy(file, None, buf)
 
 
 def _unloadable(path):
     """Why this firmware cannot load the .mpy file at `path`, or None when it can."""
-    with open(path, "rb") as file:
-        magic, version, flags = file.read(3)
     mine = getattr(sys.implementation, "_mpy", 0)
-    if magic != 77 or version != mine & 255:
-        return "it is bytecode of version %d, not %d" % (version, mine & 255)
-    arch = flags >> 2 & 15
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if len(head) < 5 or head[0] != 77:
+        return "is not bytecode"
+    if head[1] != mine & 255:
+        return "is bytecode of version %d, this firmware takes %d" % (head[1], mine & 255)
+    arch = head[2] >> 2 & 15
     own = mine >> 10 & 15
+    needs = 0
+    for c in head[4:] if head[2] & 64 else b"":
+        needs = needs << 7 | c & 127
+        if c < 128:
+            break
     # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
-    if arch and (flags & 3 != mine >> 8 & 3 or arch != own and not 4 <= arch < own < 9):
-        return "it is native code for architecture %d.%d" % (arch, flags & 3)
+    if (
+        arch
+        and (head[2] & 3 != mine >> 8 & 3 or arch != own and not 4 <= arch < own < 9)
+        or head[2] & 64
+        and (needs & ~(mine >> 16) or not mine >> 16)
+        or head[2] & 128
+    ):
+        return "is native code for %d.%d.%d" % (arch, head[2] & 3, needs)
+
+
+def _size(path):
+    return os.stat(path)[6] if _type(path) else -1
+
+
+def _sum(lines):
+    """A number for the lines of a record that does not depend on the order of its packages."""
+    total = 0
+    for line in lines:
+        if line[0] == "package":
+            owner = line[1]
+        total += int.from_bytes(sha256((owner + json.dumps(line)).encode()).digest()[:4], "big")
+    return total
 
 
 def _make(path):
     """Makes the directories above `path`."""
     slash = path.find("/", 1)
     while slash > 0:
-        if not _type(path[:slash]):
+        kind = _type(path[:slash])
+        if not kind:
             os.mkdir(path[:slash])
+        elif not kind & _DIRECTORY:
+            raise ValueError("there is a file at " + path[:slash])
         slash = path.find("/", slash + 1)
 
 
 def _prune(path):
-    """Removes the directories above `path` that are empty."""
-    try:
-        while True:
-            path = path[: path.rfind("/")]
-            os.rmdir(path)
-    except OSError:
-        return  # this one is not empty
+    """Removes the directories above `path` that are empty; some may be gone already."""
+    while "/" in path[1:]:
+        path = path[: path.rfind("/")]
+        kind = _type(path)
+        if kind and not kind & _DIRECTORY:
+            return  # on littlefs rmdir() removes files, too
+        try:
+            if kind:
+                os.rmdir(path)
+        except OSError as e:
+            if e.args[0] in _BROKEN:
+                raise
+            return  # it is not empty
 
 
 class _Store(_Planner):
@@ -762,14 +825,15 @@ class _Store(_Planner):
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
+        self.committed = False
+        self.recovered = False  # whether a commit that had been begun was finished
         self.plan = None
 
     def __enter__(self):
         """Finishes a commit that was begun, clears up after a run that was not."""
         try:
             if _type(self.meta + "plan"):
-                if _type(self.meta + "next"):
-                    self._reconcile()
+                self._recover()
                 self._clear()
             return self
         except (OSError, ValueError) as e:
@@ -778,30 +842,36 @@ class _Store(_Planner):
     def __exit__(self, kind, error, trace):
         doing = self.doing
         gc.collect()
-        try:
-            self._close()
-            if self.plan:
-                self._clear()
-        except OSError as e:
-            error = error or e
+        for step in (
+            (self._close,) if self.plan is None else (self._close, self._clear, self._close)
+        ):
+            try:
+                step()
+            except OSError as e:
+                error = error or e
         if isinstance(error, (OSError, ValueError)):
             raise InstallError("%s: %s" % (doing, error))
 
     def _close(self):
-        if self.files:
+        # All of them, also when one does not want to; that one can be tried again.
+        trouble = None
+        for file in self.files[:]:
             try:
-                self.files.pop().close()
-            finally:
-                self._close()
+                file.close()
+                self.files.remove(file)
+            except OSError as e:
+                trouble = e
+        if trouble:
+            raise trouble
 
     def lines(self, name, mode="rb"):
         """Opens a file of .mip/ as lines; one that is missing has none."""
         self.doing = self.meta + name
         if mode == "rb" and not _type(self.doing):
             return ()
-        lines = _Lines(self.doing, mode)
-        self.files.append(lines.file)
-        return lines
+        file = open(self.doing, mode)
+        self.files.append(file)
+        return _Lines(file, self.doing, mode)
 
     def change(self, wanted, gone, index=None, mpy=True, session=None):
         """One transaction: what is `wanted`, pairs of name and version, is installed with all
@@ -817,23 +887,26 @@ class _Store(_Planner):
             self.session = Session()
             self.files.append(self.session)
         _make(self.meta)
+        self.plan = ()
         self.plan = self.lines("plan", "w+b")
         for name, version in wanted:
             self.plan.add("ask", name, version)
+        self.committed = False
         self.resolve()
+        self.plan.file.flush()  # so that it is known, even after a power cut, what was made
+        for kind, name, *_ in self.plan:
+            if kind == "file":
+                self.doing = self.target + name
+                _make(self.doing)
         self.staged = False
         old = self.lines("record")
         new = self.lines("new", "w+b")
         self._stage(old, new)
         self._keep(old, new, gone)
-        for kind, name, *_ in new:
-            if kind == "file":
-                _make(self.target + name)
-        self._close()
-        new = self.meta + "new"
-        if self.staged or _sha(new, self.buf) != _sha(self.meta + "record", self.buf):
-            os.rename(new, self.meta + "next")
-            self._reconcile()
+        if self.staged or _sum(old) != _sum(new):
+            self._close()
+            os.rename(self.meta + "new", self.meta + "next")
+            self._reconcile("next")
         print("Done")
 
     def _stage(self, old, new):
@@ -873,9 +946,15 @@ class _Store(_Planner):
         # Stages one file unless it is in place; returns its sha256, None when it is not found.
         path = self.target + name
         count = "[%d/%d]" % (number, self.count)
+        twin = _twin(name)
+        if twin and _type(self.target + twin) and not _find(old, "file", twin):
+            print("Of no package, but there: %s. import takes the .py" % twin)
         here = _sha(path, self.buf)
+        if here == "":
+            raise ValueError("there is a directory at " + path)
         if hash and here and here.startswith(hash):
             print("Exists:", count, path)
+            self._check(name, path)
             return here
         print("Copying:", count, path)
         stream = self.open(url)
@@ -889,73 +968,142 @@ class _Store(_Planner):
             stream.close()
         if not sha.startswith(hash or ""):
             raise ValueError("the content is not what the index says")
-        if name.endswith(".mpy"):
-            why = _unloadable(staged)
-            if why:
-                raise ValueError(why)
+        self._check(name, staged)
         if sha == here:
             os.remove(staged)
         else:
             self.staged = True
             if here and not _find(old, "file", name):
                 print("Replacing", path, "of no package")
-        twin = _twin(name)
-        if twin and _type(self.target + twin) and not _find(old, "file", twin):
-            print("%s is there, of no package: import takes the .py" % twin)
         return sha
+
+    def _check(self, name, path):
+        why = name.endswith(".mpy") and _unloadable(path)
+        if why:
+            raise ValueError("%s %s" % (name, why))
 
     def _keep(self, old, new, gone):
         # Adds to the new record the packages of the old one that stay.
         keep = False
+        self.doing = self.meta + "record"
         for line in old:
             kind, name = line[:2]
             if kind == "package":
                 owner = name
-                keep = gone is not None and name not in gone and not _find(self.plan, kind, name)
+                keep = gone is not None and name.lower() not in gone
+                keep = keep and not _find(self.plan, kind, name)
             if keep:
-                if kind == "dep" and name in gone:
+                if kind == "dep" and name.lower() in gone:
                     raise ValueError("%s is needed by %s" % (name, owner))
                 if kind == "file":
                     twin = _twin(name)
                     line = _find(new, kind, name) or twin and _find(new, kind, twin) or line
                 new.add(*line)
 
-    def _reconcile(self):
-        # Makes the disk agree with `next`, which is the record then. May be done again.
-        coming = self.lines("next")
-        for kind, name, *_ in self.lines("record"):
-            path = self.target + name if kind == "file" else ""
-            if path and not _find(coming, kind, name) and _type(path):
-                os.remove(path)
-                _prune(path)
-        number = 0
-        for kind, name, *_ in coming:
-            if kind == "file":
-                number += 1
-                staged = self.meta + str(number)
-                if _type(staged):
-                    _make(self.target + name)
-                    os.rename(staged, self.target + name)
+    def _reconcile(self, coming):
+        # Makes the disk agree with the record `coming`, which becomes the record. Done again
+        # after a power cut, it goes on where it was.
+        if not _type(self.meta + "next+"):  # else this much has been done
+            lines = self.lines(coming)
+            for kind, name, *_ in self.lines("record"):
+                if kind == "file" and not _find(lines, kind, name) and not self.leads_out(name):
+                    path = self.target + name
+                    if _type(path) and not _type(path) & _DIRECTORY:
+                        os.remove(path)
+                    _prune(path)
+            number = 0
+            for kind, name, *rest in lines:
+                if kind == "file":
+                    number += 1
+                    staged = self._name(str(number))
+                    path = self.target + name
+                    if staged:
+                        _make(path)
+                        self._move(staged, path)
+                    elif rest[0] == _EMPTY and not _type(path):
+                        # littlefs 1 takes two empty files for one that was renamed, and after
+                        # a power cut it removes the one.
+                        open(path, "wb").close()
         self._close()
-        os.rename(self.meta + "next", self.meta + "record")
+        self._move(coming, self.meta + "record")
+        self.committed = True
+
+    def _move(self, name, path):
+        # A power cut within a rename can leave FAT with two names for the same clusters, which
+        # are free as soon as one of the names is removed. So where both may have been left,
+        # there first is a copy, and then both are removed, with nothing written in between.
+        name = self.meta + name
+        copy = name + "+"
+        if self.recovered:
+            size = _size(name)
+            if size == _size(path) and size != _size(copy):
+                with open(name, "rb") as source, open(copy, "wb") as file:
+                    _copy(source, file, self.buf)
+            if size == _size(copy):
+                if _type(path):
+                    os.remove(path)
+                os.remove(name)
+                name = copy
+        os.rename(name, path)
+
+    def _name(self, name):
+        # Under which name _move() left a file of .mip/: the copy is whole when it is alone.
+        for found in (name, name + "+", name + "++"):
+            if _type(self.meta + found):
+                return found
+
+    def _recover(self):
+        # Finishes a commit that was begun. That is when `next` is there, or was.
+        try:
+            # Before it writes, and not earlier, littlefs mends a rename that was interrupted;
+            # until then it hides a neighbour of the file that was renamed, too.
+            os.remove(self.meta + "none")
+        except OSError as e:
+            if e.args[0] != _ENOENT:
+                raise
+        new = self._name("new")
+        coming = self._name("next")
+        if coming or new and new != "new":
+            self.recovered = True
+            if new:
+                self._move(new, self.meta + "next")
+                coming = "next"
+            self._reconcile(coming)
 
     def _clear(self):
         # Removes all but the record; the plan last, because it says that there is work left.
-        if _type(self.meta + "next"):
+        if self._name("next"):
             return  # a commit is to be finished
+        trouble = None
         try:
-            for kind, name, *_ in self.lines("new"):
+            for kind, name, *_ in () if self.committed else self.lines("plan"):
                 if kind == "file":
-                    _prune(self.target + name)
+                    try:
+                        _prune(self.target + name)
+                    except OSError as e:
+                        trouble = e
         except ValueError:
             pass  # torn: it was being written, and no directory had been made
         self._close()
-        for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
-            if name not in ("record", "plan"):
-                os.remove(self.meta + name)
-        os.remove(self.meta + "plan")
-        if not _type(self.meta + "record"):
-            os.rmdir(self.meta[:-1])
+        removed = True
+        while removed:  # littlefs 1 goes astray when it removes while it lists
+            removed = False
+            names = []
+            for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
+                if name not in ("record", "plan") and len(names) < 10:
+                    names.append(name)
+            for name in names:
+                try:
+                    os.remove(self.meta + name)
+                    removed = True
+                except OSError as e:
+                    trouble = e
+        if not names:
+            os.remove(self.meta + "plan")
+            if not _type(self.meta + "record"):
+                os.rmdir(self.meta[:-1])
+        if trouble:
+            raise trouble
 
 
 # ---- 6. the public verbs ---------------------------------------------------------------
@@ -988,9 +1136,10 @@ def uninstall(package, target=None):
         gone = []
         for text in package:
             line = _find(store.lines("record"), "package", _parse(text)[0])
-            if not line:
+            if line:
+                gone.append(line[1].lower())
+            elif not store.recovered:  # else it is what was interrupted
                 raise InstallError(text + " is not installed")
-            gone.append(line[1])
         store.change((), gone)
 
 
@@ -1026,7 +1175,7 @@ def verify(target=None):
                 path = store.target + name
                 sha = _sha(path, store.buf)
                 if sha != rest[0]:
-                    why = "differs" if sha else "is missing"
+                    why = "is missing" if sha is None else "differs"
                 else:
                     why = name.endswith(".mpy") and _unloadable(path)
                 if why and path not in bad:
