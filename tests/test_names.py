@@ -1,0 +1,243 @@
+"""Symbolic links, on the Unix port: mip does not write through one out of the target."""
+
+import json
+import os
+
+import pytest
+from publish import Internet, content, running_servers
+
+URL = "http://example.com/p"
+
+CALL = """
+import json, mip, sys
+verb, arguments = json.loads(sys.argv[1])
+print(json.dumps(getattr(mip, verb)(*arguments)))
+"""
+
+
+def params(rows):
+    """The rows of a table as parameters of a test: the first value of each is its id."""
+    return [pytest.param(*row[1:], id=row[0]) for row in rows]
+
+
+def call(device, verb, *arguments, check=True):
+    """Call a verb of mip on the board."""
+    return device.run(CALL, json.dumps([verb, arguments]), check=check)
+
+
+def error(result):
+    """The text of the InstallError with which a program ended."""
+    last = result.lines[-1]
+    assert result.status == 1, str(result)
+    assert last.startswith("InstallError: "), str(result)
+    return last.removeprefix("InstallError: ")
+
+
+def everything(directory):
+    """All there is in a directory: {path: content}, -> for a link, None for a directory."""
+    found = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_symlink():
+            found[name] = f"-> {os.readlink(path)}"
+        else:
+            found[name] = path.read_bytes() if path.is_file() else None
+    return found
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """The servers of all tests here."""
+    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def net(tmp_path, device, servers):
+    """An internet without content; the board is connected."""
+    net = Internet(tmp_path / "internet", *servers)
+    device.hosts = dict(net.hosts)
+    return net
+
+
+@pytest.fixture
+def outside(device):
+    """A directory next to the target, with a directory and a file in it."""
+    outside = device.work / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "mine.py").write_bytes(b"mine = 1\n")
+    device.lib.mkdir()
+    return outside
+
+
+def publish(net, *paths, version="1.0"):
+    """Publish a package of modules at URL; return the tree that it installs."""
+    urls = [[path, f"{version}/{number}.py"] for number, path in enumerate(paths)]
+    net.put(f"{URL}/package.json", json.dumps({"version": version, "urls": urls}))
+    for number, path in enumerate(paths):
+        net.put(f"{URL}/{version}/{number}.py", content(path, f"{path} {version}"))
+    return {path: content(path, f"{path} {version}") for path in paths}
+
+
+def link(device, path, goal):
+    """Make a link in lib to a path that is relative to lib, or to {outside}, an absolute one."""
+    place = device.lib / path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if "{outside}" in goal:
+        goal = goal.replace("{outside}", str(device.work / "outside"))
+    else:
+        goal = os.path.relpath(device.lib / goal, place.parent)
+    place.symlink_to(goal)
+    return place
+
+
+# Links in the target, and the path of a package below one of them that is not in the target.
+LEADING_OUT = [
+    ("relative", {"pkg": "../outside"}, "pkg/new.py"),
+    ("absolute", {"pkg": "{outside}"}, "pkg/new.py"),
+    ("a file that is there", {"pkg": "../outside"}, "pkg/mine.py"),
+    ("a directory that is there", {"pkg": "../outside"}, "pkg/deep/new.py"),
+    ("a directory that is not there", {"pkg": "../outside"}, "pkg/new/new.py"),
+    ("below a directory", {"a/b/pkg": "../outside"}, "a/b/pkg/new.py"),
+    ("a link to a link", {"pkg": "other", "other": "../outside"}, "pkg/new.py"),
+    ("a link in a link", {"pkg": "real", "real/on": "../outside"}, "pkg/on/new.py"),
+    ("the directory above", {"pkg": ".."}, "pkg/new.py"),
+    ("the root", {"pkg": "/"}, "pkg/new.py"),
+    ("the working directory", {"pkg": ".."}, "pkg/boot.py"),
+    ("a name that begins as the target's", {"pkg": "../library"}, "pkg/new.py"),
+    ("a directory outside that is not there", {"pkg": "../nowhere"}, "pkg/new.py"),
+]
+
+
+@pytest.mark.parametrize("installed", [False, True], ids=["first install", "update"])
+@pytest.mark.parametrize(("links", "path"), params(LEADING_OUT))
+def test_a_link_out_of_the_target(device, net, outside, links, path, installed):
+    """A destination below a link out of the target is refused before a file is fetched."""
+    (device.work / "library").mkdir()
+    if installed:
+        publish(net, "first.py")
+        call(device, "install", URL)
+    for place, goal in links.items():
+        link(device, place, goal)
+    publish(net, "first.py", path, "z.py", version="2.0")
+    before = everything(device.work)
+    net.reset()
+    assert path.split("/")[0] in error(call(device, "install", URL, check=False))
+    assert net.files == []
+    assert everything(device.work) == before
+
+
+# Links in the target, the path of a package, and where its file really is.
+STAYING_IN = [
+    ("relative", {"pkg": "real"}, "pkg/new.py", "real/new.py"),
+    ("below a directory", {"a/pkg": "real"}, "a/pkg/new.py", "real/new.py"),
+    ("to a directory below", {"pkg": "real/deep"}, "pkg/new.py", "real/deep/new.py"),
+    ("a new directory", {"pkg": "real"}, "pkg/new/new.py", "real/new/new.py"),
+    ("a link to a link", {"pkg": "other", "other": "real"}, "pkg/new.py", "real/new.py"),
+]
+
+
+@pytest.mark.parametrize(("links", "path", "real"), params(STAYING_IN))
+def test_a_link_inside_the_target(device, net, outside, links, path, real):
+    """A link to a directory of the target is followed, by install, verify and uninstall."""
+    (device.lib / "real" / "deep").mkdir(parents=True)
+    (device.lib / "real" / "mine.py").write_bytes(b"mine = 1\n")
+    (device.lib / "real" / "deep" / "mine.py").write_bytes(b"mine = 2\n")
+    for place, goal in links.items():
+        link(device, place, goal)
+    before = everything(device.work)
+    (data,) = publish(net, path).values()
+    call(device, "install", URL)
+    assert (device.lib / real).read_bytes() == data
+    assert {place for place in links if not (device.lib / place).is_symlink()} == set()
+    assert json.loads(call(device, "verify").lines[-1]) == []
+    call(device, "uninstall", URL)
+    after = everything(device.work)
+    assert after.pop("lib/.mip/record") and after.pop("lib/.mip", "") is None
+    assert after == before
+
+
+@pytest.mark.parametrize("path", ["new.py", "pkg/deep/new.py"])
+@pytest.mark.parametrize("target", ["link", "link/", "link/below", "real/../link"])
+def test_the_target_is_a_link(device, net, target, path):
+    """A target that is a link, or is below one, is where the user says: it is followed."""
+    (device.work / "real").mkdir()
+    (device.work / "link").symlink_to("real")
+    files = publish(net, path)
+    code = "import mip, sys; mip.install(sys.argv[1], target=sys.argv[2])"
+    device.run(code, URL, target, check=True)
+    directory = device.work / "real" / ("below" if "below" in target else "")
+    assert device.tree(directory) == files
+    assert (device.work / "link").is_symlink()
+
+
+# What a link with the name of a file of the package leads to.
+GOALS = ["../outside/mine.py", "{outside}/mine.py", "../outside/nothing.py", "real.py"]
+
+
+@pytest.mark.parametrize("path", ["new.py", "pkg/new.py"])
+@pytest.mark.parametrize("goal", GOALS)
+def test_a_destination_that_is_a_link(device, net, outside, goal, path):
+    """A link with the name of a file is replaced by it; what it led to stays as it was."""
+    (device.lib / "real.py").write_bytes(b"real = 1\n")
+    place = link(device, path, goal)
+    before = everything(device.work)
+    (data,) = publish(net, path).values()
+    call(device, "install", URL)
+    assert not place.is_symlink() and place.read_bytes() == data
+    after = everything(device.work)
+    assert after.pop("lib/.mip/record") and after.pop("lib/.mip", "") is None
+    assert after.pop(f"lib/{path}") == data and before.pop(f"lib/{path}").startswith("->")
+    assert after == before
+
+
+def test_a_destination_that_is_a_link_to_a_directory(device, net, outside):
+    """A link to a directory with the name of a file is replaced or refused, and not followed."""
+    place = link(device, "new.py", "../outside")
+    before = everything(outside)
+    (data,) = publish(net, "new.py").values()
+    result = call(device, "install", URL, check=False)
+    assert everything(outside) == before
+    if result.status:
+        assert "new.py" in error(result)
+        assert place.is_symlink() and os.listdir(device.lib) == ["new.py"]
+    else:
+        assert place.read_bytes() == data and not place.is_symlink()
+
+
+@pytest.mark.parametrize("verb", ["upgrade", "uninstall"])
+def test_a_link_to_the_same_content(device, net, outside, verb):
+    """What a link leads to stays as it is also where its content is that of the package."""
+    (data,) = publish(net, "new.py").values()
+    (outside / "same.py").write_bytes(data)
+    place = link(device, "new.py", "../outside/same.py")
+    call(device, "install", URL)
+    publish(net, "new.py", version="2.0")
+    call(device, verb, *([URL] if verb == "uninstall" else []))
+    assert (outside / "same.py").read_bytes() == data
+    assert not place.is_symlink()
+    assert place.exists() == (verb == "upgrade")
+
+
+# --- Links that were made after the package was installed ---
+
+
+@pytest.mark.parametrize("verb", ["uninstall", "upgrade", "install"])
+def test_a_directory_that_became_a_link(device, net, outside, verb):
+    """Where a package's directory became a link out of the target nothing outside changes."""
+    publish(net, "pkg/mine.py", "pkg/deep/old.py", "top.py")
+    call(device, "install", URL)
+    for path in "mine.py", "deep/old.py":
+        (outside / path).write_bytes((device.lib / "pkg" / path).read_bytes())
+        (device.lib / "pkg" / path).unlink()
+    (device.lib / "pkg" / "deep").rmdir()
+    (device.lib / "pkg").rmdir()
+    link(device, "pkg", "../outside")
+    before = everything(outside)
+    publish(net, "pkg/mine.py", "top.py", version="2.0")
+    result = call(device, verb, *([] if verb == "upgrade" else [URL]), check=False)
+    if result.status:
+        error(result)
+    assert everything(outside) == before
+    assert os.listdir(device.lib / ".mip") == ["record"]
+    assert call(device, "list", check=False).status == 0

@@ -1,0 +1,211 @@
+"""The power fails at every block write of an install, an upgrade, an uninstall and a recovery.
+
+The writes of one run are recorded, and every prefix of them is replayed, also with half of the
+next write: that is what a board finds which lost power then.
+"""
+
+import json
+
+import pytest
+
+KINDS = ("lfs2", "lfs1", "fat")
+
+# Scenario and kind of disk: in how many of the cut states some files of the packages are old
+# and some new. A rename for each file that changes makes these states; the numbers must not
+# grow.
+MIXED = {
+    ("install", "lfs2"): 28,
+    ("install", "lfs1"): 164,
+    ("install", "fat"): 25,
+    ("upgrade", "lfs2"): 28,
+    ("upgrade", "lfs1"): 148,
+    ("upgrade", "fat"): 37,
+    ("uninstall", "lfs2"): 14,
+    ("uninstall", "lfs1"): 42,
+    ("uninstall", "fat"): 20,
+    ("install many", "fat"): 60,
+    ("upgrade many", "fat"): 108,
+}
+
+START = """
+import json, sys
+import faults, mip, oracle
+
+mip.print = lambda *words: None
+scenario, kind = sys.argv[1:3]
+case = faults.Case(scenario, kind)
+findings = oracle.Findings()
+findings.add("without a fault", oracle.check_case(case))
+
+
+def recover(thorough=True):
+    # Recovers and looks; on FAT also after everything that is free has been overwritten.
+    try:
+        mip.recover(faults.TARGET)
+    except mip.InstallError as e:
+        return {}, ["4 recover: %r" % e]
+    tree = faults.walk(faults.ROOT)
+    wrong = oracle.check(case, oracle.SETTLED, tree)
+    if kind == "fat" and thorough:
+        faults.fill(faults.ROOT + "/fill")
+        then = faults.walk(faults.ROOT)
+        wrong += ["1 overwritten: " + text for text in oracle.differences(then, tree)]
+    try:
+        if thorough and mip.verify(faults.TARGET):
+            wrong.append("1 verify() finds damaged files")
+    except mip.InstallError as e:
+        wrong.append("1 verify: %r" % e)
+    return tree, wrong
+"""
+
+# Every cut; then recovery and the same call, and the same call alone.
+CUTS = (
+    START
+    + """
+seen = set()
+for number, torn, image in faults.cuts(case.image, case.log):
+    place = number, torn
+    findings.count("cuts")
+
+    case.start(image=image)
+    tree = faults.walk(faults.ROOT)
+    findings.count("mixed", oracle.mixed(case, tree))
+    findings.add(place, ["1 torn " + path for path in oracle.torn(case, tree)])
+    tree = case.look()
+    findings.add(place, oracle.check(case, oracle.CUT, tree))
+    findings.count("twice", oracle.twice(case, tree))
+    case.stop()
+    key = hash(str(sorted(tree.items())))
+    again = kind != "lfs1" or key not in seen
+    seen.add(key)
+
+    case.start(image=image)
+    settled, wrong = recover(again)
+    findings.add(place, wrong)
+    if not again:
+        case.stop()
+        continue  # littlefs 1 writes often what leads to the same files
+    outcome = case.again()
+    findings.add(place, oracle.check_again(case, outcome, faults.walk(faults.ROOT), settled))
+    case.stop()
+
+    case.start(image=image)
+    outcome = case.again()
+    tree = faults.walk(faults.ROOT)
+    findings.add(place, oracle.check_again(case, outcome, tree, settled))
+    case.stop()
+findings.show()
+"""
+)
+
+# Cuts during the recovery that follows a cut. Cuts that leave the same files, mip's own
+# included, are followed by the same recovery: one of them is tried.
+PAIRS = (
+    START
+    + """
+step = int(sys.argv[3])
+seen = set()
+for number, torn, image in faults.cuts(case.image, case.log):
+    case.start(image=image)
+    tree = case.look()
+    case.stop()
+    key = hash(str(sorted(tree.items())))
+    if key in seen:
+        continue
+    seen.add(key)
+    findings.count("first cuts")
+
+    case.start(image=image)
+    log = case.record(lambda: recover(False))
+    case.stop()
+    base = bytes(image)
+    for count, (again, half, image) in enumerate(faults.cuts(base, log)):
+        if count % step:
+            continue
+        place = number, torn, again, half
+        findings.count("pairs")
+        case.start(image=image)
+        tree = case.look()
+        findings.add(place, oracle.check(case, oracle.CUT, tree))
+        case.stop()
+        case.start(image=image)
+        findings.add(place, recover(count % 4 == 0 or oracle.twice(case, tree))[1])
+        case.stop()
+findings.show()
+"""
+)
+
+# Upstream's way of writing, for contrast: each file straight to its final name.
+IN_PLACE = (
+    START
+    + """
+case.start()
+case.disk.start_log()
+for path in case.new:
+    faults.write(faults.ROOT + "/" + path, case.new[path])
+case.stop()
+for number, torn, image in faults.cuts(case.image, case.disk.log):
+    case.start(image=image)
+    tree = faults.walk(faults.ROOT)
+    findings.count("cuts")
+    findings.count("torn", bool(oracle.torn(case, tree)))
+    findings.count("mixed", oracle.mixed(case, tree))
+    findings.add((number, torn), oracle.check(case, oracle.CUT, tree))
+    case.stop()
+findings.show()
+"""
+)
+
+
+def sweep(device, program, *args):
+    """Run a sweep; return its counts, and what it found wrong."""
+    result = device.run(program, *args, heap="16m", timeout=300, check=True)
+    return json.loads(result.lines[-1].removeprefix("## "))
+
+
+def listed(problems):
+    """What a sweep found wrong, as text for people."""
+    return "\n" + "\n".join(
+        f"{text}: {count} times, first at {place}"
+        for text, (count, place) in sorted(problems.items())[:40]
+    )
+
+
+@pytest.mark.parametrize(("scenario", "kind"), MIXED)
+def test_a_power_cut(device, figures, scenario, kind):
+    """After a cut at any write the packages are whole, and the next call ends as without it."""
+    counts, problems = sweep(device, CUTS, scenario, kind)
+    figures(f"power cuts, {kind}", counts["cuts"])
+    figures(f"power cuts that leave mixed versions, {kind}", counts["mixed"])
+    if kind == "fat":
+        figures("power cuts that leave two names for one file, fat", counts["twice"])
+    assert not problems, listed(problems)
+    assert counts["mixed"] <= MIXED[scenario, kind]
+
+
+# Every pair on littlefs 2 and FAT; of the many writes of littlefs 1 every fifth in the second
+# place.
+STEPS = {"lfs2": 1, "lfs1": 5, "fat": 1}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("scenario", ["install", "upgrade", "uninstall"])
+def test_a_power_cut_during_recovery(device, figures, scenario, kind):
+    """A second cut, during the recovery from the first, is recovered from like the first."""
+    counts, problems = sweep(device, PAIRS, scenario, kind, STEPS[kind])
+    figures(f"pairs of power cuts, {kind}", counts["pairs"])
+    assert counts["first cuts"] > 10
+    assert not problems, listed(problems)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_writing_in_place(device, figures, kind):
+    """The sweep sees what is wrong with writing straight to the final names."""
+    counts, problems = sweep(device, IN_PLACE, "install", kind)
+    assert counts["torn"] > 0
+    assert any(text.startswith("1 ") for text in problems)
+    counts, problems = sweep(device, IN_PLACE, "upgrade", kind)
+    figures(f"power cuts while writing in place, {kind}", counts["cuts"])
+    figures(f"power cuts while writing in place, mixed, {kind}", counts["mixed"])
+    assert counts["mixed"] > 0.4 * counts["cuts"]
+    assert any(text.startswith("8 ") for text in problems)
