@@ -678,10 +678,10 @@ class _Planner:
                 other = _key(other)
                 if other == key or other.startswith(key + "/") or key.startswith(other + "/"):
                     raise ValueError("%s clashes with %s" % (path, other))
+        self.count += found < 2
         if found == 1:
             self.plan.add("also", path, None)
         elif not found:
-            self.count += 1
             self.plan.add("file", path, hash, url)
 
     def leads_out(self, path):

@@ -6,35 +6,30 @@ import sys
 import mip
 
 _USAGE = """\
-usage: micropython -m mip install [option...] package...
-       micropython -m mip list [option...]
+usage: micropython -m mip install|uninstall PACKAGE... [OPTION...]
+       micropython -m mip upgrade|list|verify|recover [OPTION...]
 
-package: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeberg: likewise
-  -t, --target path  where to install; else the first entry of sys.path that ends in /lib
-  -i, --index url    where names are looked up, a URL or a path
+PACKAGE: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeberg: likewise
+  -t, --target PATH  where to install; else the first entry of sys.path that ends in /lib
+  -i, --index URL    where names are looked up, a URL or a path
   --no-mpy, --mpy    source; bytecode where there is some (the default)
   -h, --help         this text
 """
 
-# The keyword of each option, and its value where no word follows that has it.
-_OPTIONS = {
-    "-t": ("target",),
-    "--target": ("target",),
-    "-i": ("index",),
-    "--index": ("index",),
-    "--mpy": ("mpy", True),
-    "--no-mpy": ("mpy", False),
-}
-
-# The verbs, whether they take packages, and their keywords.
+# The options of each verb.
+_FETCHING = ("target", "index", "mpy")
 _VERBS = {
-    "install": (True, ("target", "index", "mpy")),
-    "list": (False, ("target",)),
+    "install": _FETCHING,
+    "upgrade": _FETCHING,
+    "uninstall": ("target",),
+    "list": ("target",),
+    "verify": ("target",),
+    "recover": ("target",),
 }
 
 
 def _parse(words):
-    # Returns verb, packages and keyword arguments; ValueError is a wrong command line.
+    # Returns verb, packages and keyword arguments; ValueError: a wrong command line.
     names = []
     options = {}
     words = iter(words)
@@ -42,26 +37,29 @@ def _parse(words):
         if word[:1] != "-":
             names.append(word)
             continue
-        word, *rest = word.split("=", 1)
-        if word not in _OPTIONS:
+        word, *value = word.split("=", 1)
+        key = {"-t": "target", "-i": "index"}.get(word, word[2:])
+        if key in ("mpy", "no-mpy"):
+            if value:
+                raise ValueError(word + " takes no value")
+            value = [key == "mpy"]
+            key = "mpy"
+        elif key not in _FETCHING:
             raise ValueError("unknown option " + word)
-        key, *fixed = _OPTIONS[word]
-        if fixed and rest:
-            raise ValueError(word + " takes no value")
-        value = (fixed or rest or [next(words, "")])[0]
-        if value == "" or str(value)[:1] == "-":
-            raise ValueError(word + " needs a value")
-        options[key] = value
-    verb = names.pop(0) if names else "no verb"
+        else:
+            value = value or [next(words, "")]
+            if value[0][:1] in ("", "-"):
+                raise ValueError(word + " needs a value")
+        options[key] = value[0]
+    verb = names.pop(0) if names else ""
     if verb not in _VERBS:
-        raise ValueError("what is to be done? " + verb)
-    named, keys = _VERBS[verb]
-    if named != bool(names):
-        raise ValueError("%s takes %s package" % (verb, "a" if named else "no"))
+        raise ValueError("unknown verb " + verb if verb else "a verb is needed")
+    if bool(names) != ("install" in verb):
+        raise ValueError("%s takes %s package" % (verb, "no" if names else "a"))
     for key in options:
-        if key not in keys:
-            raise ValueError("%s takes no %s" % (verb, key))
-    return verb, (names,) if named else (), options
+        if key not in _VERBS[verb]:
+            raise ValueError("%s takes no --%s" % (verb, key))
+    return verb, (names,) if names else (), options
 
 
 def _run(words):
@@ -75,8 +73,8 @@ def _run(words):
         sys.stderr.write("mip: %s\n%s" % (e, _USAGE))
         return 2
     try:
-        getattr(mip, verb)(*names, **options)
-        return 0
+        wrong = getattr(mip, verb)(*names, **options)
+        return 1 if wrong else 0  # verify() returns what is wrong
     except mip.InstallError as e:
         sys.stderr.write("mip: %s\n" % " ".join(str(e).split()))
         return 1

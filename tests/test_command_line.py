@@ -242,6 +242,16 @@ WRONG = {
     "list with a package": "list crc",
     "list with an index": "list --index http://127.0.0.1",
     "list with --no-mpy": "list --no-mpy",
+    "uninstall without a package": "uninstall",
+    "uninstall with an index": "uninstall crc -i http://127.0.0.1",
+    "uninstall with --mpy": "uninstall --mpy crc",
+    "upgrade with a package": "upgrade crc",
+    "verify with a package": "verify crc",
+    "verify with --no-mpy": "verify --no-mpy",
+    "recover with a package": "recover crc",
+    "recover with an index": "recover --index=http://127.0.0.1",
+    "an empty value for --target": "install crc --target=",
+    "an option for a value": "install crc --target --no-mpy",
 }
 
 
@@ -262,6 +272,67 @@ def test_a_wrong_option_is_named(device, option):
     """The reason for refusing a command line has the option in it."""
     reason = device.mip("install", "crc", option).err.splitlines()[0]
     assert option.split("=")[0] in reason
+
+
+# --- The other verbs ---
+
+
+def test_uninstall(device, site):
+    """`uninstall` removes the packages that it names, each as `list` prints it, and exits 0."""
+    device.mip("install", "-i", site.url, "frame", "morse", "-t", "other", check=True)
+    listed = device.mip("list", "-t", "other").lines
+    result = device.mip("uninstall", *listed, "--target=other", check=True)
+    assert result.lines[-1] == "Done"
+    assert device.tree(device.work / "other") == {}
+    assert device.mip("list", "-t", "other").lines == []
+
+
+def test_uninstall_what_is_not_there(device):
+    """`uninstall` of a package that is not installed exits 1 and names it."""
+    result = device.mip("uninstall", "crc")
+    assert_one_line(result)
+    assert "crc" in result.err and "not installed" in result.err
+
+
+def test_upgrade(device, site):
+    """`upgrade` takes the options of `install`: here it turns bytecode into source."""
+    device.mip("install", "-i", site.url, "crc", check=True)
+    assert list(device.tree()) == ["crc.mpy"]
+    result = device.mip("upgrade", "--no-mpy", "-i", site.url, check=True)
+    assert result.lines[-1] == "Done"
+    assert list(device.tree()) == ["crc.py"]
+
+
+def test_verify(device, site):
+    """`verify` exits 0 when all is well, else 1, with a line for each file on stdout."""
+    device.mip("install", "-i", site.url, "frame", check=True)
+    result = device.mip("verify", check=True)
+    assert result.lines == []
+    (device.lib / "crc.mpy").write_bytes(b"something else")
+    (device.lib / "frame.mpy").unlink()
+    result = device.mip("verify")
+    assert result.status == 1 and result.err == ""
+    assert [line.split()[0] for line in result.lines] == [
+        str(device.lib / "crc.mpy"),
+        str(device.lib / "frame.mpy"),
+    ]
+
+
+def test_recover(device, site):
+    """`recover` clears up after a run that was interrupted, and exits 0."""
+    device.mip("install", "-i", site.url, "crc", check=True)
+    for name in ("plan", "1"):
+        (device.lib / ".mip" / name).write_text("")
+    result = device.mip("recover", check=True)
+    assert result.out == ""
+    assert [path.name for path in (device.lib / ".mip").iterdir()] == ["record"]
+
+
+def test_the_counter(device, site):
+    """The counter of files counts those that two packages have as often as they are listed."""
+    result = device.mip("install", "-i", site.url, "crc", "frame", check=True)
+    counts = [line.split()[1] for line in result.lines if line.startswith(("Copying", "Exists"))]
+    assert counts == ["[1/3]", "[3/3]"]
 
 
 # --- Failures ---

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # the module has: a change that makes it larger says so here, one that makes it smaller, too.
 BUDGETS = (
     ("mip/__init__.py", 12500, 7168, 5159),
-    ("mip/__main__.py", 1410, 1024, None),
+    ("mip/__main__.py", 1470, 1024, None),
 )
 
 
