@@ -851,6 +851,8 @@ class _Store(_Planner):
                 error = error or e
         if isinstance(error, (OSError, ValueError)):
             raise InstallError("%s: %s" % (doing, error))
+        if not error and self.plan is not None:
+            print("Done")
 
     def _close(self):
         # All of them, also when one does not want to; that one can be tried again.
@@ -907,7 +909,6 @@ class _Store(_Planner):
             self._close()
             os.rename(self.meta + "new", self.meta + "next")
             self._reconcile("next")
-        print("Done")
 
     def _stage(self, old, new):
         # Fetches the files of the plan that are not in place; adds its packages to the record.
