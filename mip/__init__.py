@@ -12,14 +12,19 @@
 import gc
 import json
 import os
+import select
 import sys
-from binascii import hexlify
+import time
+from binascii import a2b_base64, hexlify
 from hashlib import sha256
 from micropython import const
 
 # ---- 1. constants, InstallError --------------------------------------------------------
 
 __version__ = "0.1.0"
+
+# A file of certificates, DER or PEM, that vouch for servers; None: servers are not checked.
+cafile = None
 
 # The public index.
 _INDEX = "https://micropython.org/pi/v2"
@@ -46,13 +51,23 @@ _DOCUMENT = const(1 << 20)  # bytes of one JSON document
 _PACKAGES = const(200)  # packages of one run
 _SEEN = const(2048)  # bits: which paths the plan may have already
 
+_PAUSES = (1, 4, 10, 0)  # seconds between attempts; 0: none follows
+_LONGEST = const(60)  # seconds that a server may have us wait
+_RATE = const(64)  # bytes a second that have to arrive, after the first minute
+_YEAR = const(2026)  # a clock before is wrong
+
+# What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
+_PASSING = (11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502, 503, 504)
+
 _BROKEN = (5, 28, 30)  # errno values of a disk: EIO, ENOSPC, EROFS
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _ENOENT = const(2)
 _EAGAIN = const(11)
+_ENOMEM = const(12)
 _ENOTDIR = const(20)
 _ENOSPC = const(28)
 _ECONNRESET = const(104)
+_ETIMEDOUT = const(110)
 
 
 class InstallError(Exception):
@@ -81,16 +96,30 @@ class _Connection:
         self.sock = sock
         self.raw = self
 
+    def _line(self):
+        # The next line, or the first _LINE bytes of a longer one.
+        line = self.sock.readline(_LINE)
+        if len(line) < _LINE and line[-1:] != b"\n":
+            raise OSError(_ECONNRESET)
+        return line
+
+    def _short(self):
+        # The next line, where none is long.
+        line = self._line()
+        if line[-1:] != b"\n":
+            raise ValueError("endless line")
+        return line
+
     def answer(self):
         """Reads the head of the next answer."""
-        self.status_code = self.location = None
+        self.location = None
         self.left = None  # bytes left of the body or the chunk; None: until the connection ends
         self.chunked = False
+        self.wait = 0  # seconds, for a Retry-After
+        self.status_code = 0
         whole = True  # whether the last piece ended its line
         for _ in range(_HEAD):
-            line = self.sock.readline(_LINE)
-            if len(line) < _LINE and line[-1:] != b"\n":
-                raise OSError(_ECONNRESET)
+            line = self._line()
             if whole:
                 text = line.strip()
                 if not self.status_code:
@@ -104,7 +133,7 @@ class _Connection:
                 elif self.status_code >= 200:
                     return
                 else:
-                    self.status_code = None  # 1xx: the answer is yet to come
+                    self.status_code = 0  # 1xx: the answer is yet to come
             whole = line[-1:] == b"\n"
         raise ValueError("endless headers")
 
@@ -112,24 +141,26 @@ class _Connection:
         name, value = line.split(b":", 1)
         name = name.lower()
         value = value.strip()
+        low = value.lower()
         if name == b"location":
             if len(line) > _LINE - 4:
                 raise ValueError("the Location is too long")
             self.location = value.decode()
-            return
-        value = value.lower()
-        if name == b"content-length":
+        elif name == b"content-length":
             size = _number(value, 10)
             if self.left not in (None, size):
                 raise ValueError(line)
             self.left = size
         elif name == b"connection":
-            self.keep = value != b"close"
+            self.keep = low != b"close"
+        elif name == b"retry-after":
+            if value.isdigit():
+                self.wait = int(value)
         elif name == b"transfer-encoding":
-            if value != b"chunked":
+            if low != b"chunked":
                 raise ValueError(line)
             self.chunked = True
-        elif name == b"content-encoding" and value != b"identity":
+        elif name == b"content-encoding" and low != b"identity":
             raise ValueError(line)
 
     def readinto(self, buf):
@@ -146,17 +177,17 @@ class _Connection:
             if not n:
                 raise OSError(_ECONNRESET)
             self.left -= n
-            if self.chunked and not self.left and self.sock.readline(2) != b"\r\n":
+            if self.chunked and not self.left and self._short() != b"\r\n":
                 raise ValueError("bad chunk")
         return n
 
     def _chunk(self):
         # The head of a chunk; the last one is empty and followed by trailers.
-        self.left = _number(self.sock.readline(_LINE).split(b";")[0].strip().lower(), 16)
+        self.left = _number(self._short().split(b";")[0].strip().lower(), 16)
         if not self.left:
             self.chunked = False
             for _ in range(_HEAD):
-                if self.sock.readline(_LINE) == b"\r\n":
+                if self._short() == b"\r\n":
                     return
             raise ValueError("bad chunk")
 
@@ -171,20 +202,41 @@ class _Connection:
             self.sock = None
 
 
+def _certificates(path):
+    """Yields the certificates of a file as DER, the only form that every build takes."""
+    with open(path, "rb") as file:
+        if file.read(1) == b"0":  # DER begins so, PEM does not
+            yield b"0" + file.read()
+        text = b""
+        for line in file:
+            if b"-BEGIN CERT" in line:
+                text = b""
+            elif b"-END CERT" in line:
+                yield a2b_base64(text)
+            else:
+                text += line
+
+
 class Session:
     """Fetches URLs over one kept connection per host, with the interface of `requests`.
 
-    timeout: seconds without a byte from the server.
+    headers: {host: {name: value}}, each sent to that host alone. cafile: a file of certificates
+    (DER or PEM) that have to vouch for every TLS server; left out, it is mip.cafile, and if that
+    is None, no server is checked. timeout: seconds without a byte from the server.
     """
 
     def __init__(self, headers=None, cafile=None, timeout=_TIMEOUT):
+        self.headers = headers or {}
+        self.cafile = cafile or globals()["cafile"]
         self.timeout = timeout
+        self.context = None
         self.links = {}  # "https:" + host: its connection
 
     def get(self, url):
         """Returns the answer for `url`, redirects followed; to be closed before the next get().
 
-        OSError: the network failed. ValueError: what answers there does not speak HTTP.
+        OSError: the network failed. ValueError: what answers there is not to be trusted, or
+        does not speak HTTP.
         """
         for _ in range(_HOPS + 1):
             answer = self._ask(url)
@@ -208,20 +260,26 @@ class Session:
         scheme, _, host, path = (url + "/" * (3 - url.count("/"))).split("/", 3)
         link = self.links.get(scheme + host)
         if link and link.sock:
+            # What can be read before it was asked for is the end, or not meant for us.
+            poll = select.poll()
+            poll.register(link.sock, select.POLLIN)
             try:
-                return self._exchange(link, host, path)
+                if not poll.poll(0):
+                    return self._exchange(link, host, path)
             except OSError:  # it died while it was kept: once more, on a new one
                 if link.status_code:
                     raise
+            link.drop()
         self.links[scheme + host] = link = _Connection(self._connect(scheme, host))
         return self._exchange(link, host, path)
 
     def _exchange(self, link, host, path):
         try:
-            link.status_code = None
-            link.sock.write(
-                "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\n\r\n" % (path, host)
-            )
+            link.status_code = 0
+            text = "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\n" % (path, host)
+            for header in self.headers.get(host.split(":")[0], {}).items():
+                text += "%s: %s\r\n" % header
+            link.sock.write(text + "\r\n")
             link.answer()
             return link
         except (OSError, ValueError):
@@ -237,30 +295,54 @@ class Session:
         if ":" in host:
             host, port = host.split(":")
         gc.collect()
-        for address in socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM):
+        try:
+            addresses = socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM)
+        except OSError:
+            raise ValueError("%s is not known: is the board online?" % host)
+        for address in addresses:
             sock = socket.socket(*address[:3])
             try:
                 if hasattr(sock, "settimeout"):
                     sock.settimeout(self.timeout)
                 sock.connect(address[-1])
-                return _secure(sock, host) if scheme == "https:" else sock
-            except (OSError, ValueError) as e:
+                return self._secure(sock, host) if scheme == "https:" else sock
+            except OSError as e:  # the next address may do
                 sock.close()
                 error = e
+            except ValueError:
+                sock.close()
+                raise
         raise error
 
-
-def _secure(sock, host):
-    # `tls` came with MicroPython 1.23, SSLContext with 1.22.
-    try:
-        import tls
-    except ImportError:
-        import ssl as tls
-    if not hasattr(tls, "SSLContext"):
-        return tls.wrap_socket(sock, server_hostname=host)
-    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = tls.CERT_NONE
-    return context.wrap_socket(sock, server_hostname=host)
+    def _secure(self, sock, host):
+        # `tls` came with MicroPython 1.23, SSLContext with 1.22.
+        try:
+            import tls
+        except ImportError:
+            import ssl as tls
+        if not self.context:
+            if not hasattr(tls, "SSLContext"):
+                if self.cafile:
+                    raise ValueError("this firmware cannot check a server")
+                return tls.wrap_socket(sock, server_hostname=host)
+            self.context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+            self.context.verify_mode = tls.CERT_REQUIRED if self.cafile else tls.CERT_NONE
+            try:
+                for der in _certificates(self.cafile) if self.cafile else ():
+                    self.context.load_verify_locations(der)
+            except (OSError, ValueError) as e:
+                self.context = None
+                raise ValueError("%s: %s" % (self.cafile, e))
+        try:
+            return self.context.wrap_socket(sock, server_hostname=host)
+        except (OSError, ValueError) as e:
+            if not self.cafile or e.args[0] in _PASSING:
+                raise
+            text = "%s is not to be trusted: %s" % (host, e)
+            year = time.gmtime()[0]
+            if year < _YEAR:
+                text += "; the clock says %d: ntptime.settime()" % year
+            raise ValueError(text)
 
 
 # ---- 3. the streaming JSON reader ------------------------------------------------------
@@ -269,12 +351,17 @@ def _secure(sock, host):
 def _pieces(stream, buf):
     """Fills `buf` from `stream` until its end, and yields how many bytes there are each time."""
     stream = getattr(stream, "raw", stream)
+    start = time.time()
+    size = 0
     while True:
         n = stream.readinto(buf)
         if n is None:
             raise OSError(_EAGAIN)
         if not n:
             return
+        size += n
+        if time.time() - start > 60 + size // _RATE:
+            raise OSError(_ETIMEDOUT)
         yield n
 
 
@@ -290,7 +377,7 @@ def _entries(stream, buf, wanted):
     level = 1  # the depth at which entries stand: 2 within a list; 0 behind the document
     quote = 0  # 1 in a string, 2 behind a backslash there
     key = nothing = object()
-    size = i = n = 0
+    size = i = n = c = 0
     try:
         for n in _pieces(stream, buf):
             size += n
@@ -344,6 +431,8 @@ def _entries(stream, buf, wanted):
         if level:
             raise ValueError
     except ValueError:
+        if level and not depth and c == 60:  # "<"
+            raise ValueError("answered with a web page, not a package: a captive portal?")
         raise ValueError("not a package.json, from byte %d on" % (size - n + i))
 
 
@@ -515,6 +604,16 @@ def _type(path):
 _KEYS = ("v", "version", "hashes", "urls", "deps")
 
 
+def _reason(e):
+    """What an OSError or ValueError means to people."""
+    code = e.args[0] if e.args else ""
+    if code == _ENOMEM:
+        return "out of memory, with %d bytes free" % gc.mem_free()
+    if isinstance(e, OSError) and code in _PASSING:
+        return "the server answers %d" % code if code > 400 else "the connection broke (%d)" % code
+    return " ".join(str(e).split())  # mbedtls breaks lines
+
+
 class _Planner:
     """Finds out what is needed for what was asked for, in terms of a plan.
 
@@ -538,15 +637,33 @@ class _Planner:
         if answer.status_code == 200:
             return answer
         answer.close()
-        if answer.status_code != 404:
-            raise ValueError("the server answers %d" % answer.status_code)
+        code = answer.status_code
+        if code in _PASSING:
+            raise OSError(code, getattr(answer, "wait", 0))
+        if code != 404:
+            raise ValueError("the server answers %d" % code)
+
+    def attempt(self, do, *args):
+        """Returns do(*args); what may pass is waited for and tried again, a few times."""
+        end = self.plan.end
+        for pause in _PAUSES:
+            try:
+                return do(*args)
+            except OSError as e:
+                code, *wait = e.args
+                if not pause or code not in _PASSING:
+                    raise
+                if code > 400:
+                    pause = min(wait[0] or pause, _LONGEST)
+                print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
+                time.sleep(pause)
+                self.plan.end = end
 
     def resolve(self):
         """Adds the lines of every package that is needed, before any file is fetched."""
         start = self.plan.end
         pin = True
         while pin:
-            self.count = 0
             self.seen = bytearray(_SEEN // 8)
             pin = self._walk()
             if pin:  # a version was asked for after the latest had been taken: begin anew
@@ -586,18 +703,24 @@ class _Planner:
             return
         if ":" in name or "/" in name:
             document = name if name.endswith(".json") else name.rstrip("/") + _JSON
-            found = self._read(document, self.indexes[0], name, version, *askers)
+            found = self.attempt(self._read, document, self.indexes[0], name, version, *askers)
         else:
             if ".." in name or "/" in (version or ""):
                 raise ValueError("not the name of a package")
             for index in self.indexes:
                 for kind in self.kinds:
                     document = "/".join((index, "package", kind, name, version or "latest"))
-                    found = self._read(document + ".json", index, name, version, *askers)
+                    document += ".json"
+                    found = self.attempt(self._read, document, index, name, version, *askers)
                     if found:
+                        if kind != self.kinds[0]:
+                            print("There is no bytecode of", name)
                         return
         if not found:
-            raise ValueError("not found, so there is no package " + name)
+            text = "not found, so there is no package " + name
+            if name.startswith("micropython-"):
+                text += "; perhaps it is " + name[12:]
+            raise ValueError(text)
 
     def _read(self, document, index, name, version, *askers):
         # Adds the lines of a package, if its package.json is there.
@@ -678,7 +801,6 @@ class _Planner:
                 other = _key(other)
                 if other == key or other.startswith(key + "/") or key.startswith(other + "/"):
                     raise ValueError("%s clashes with %s" % (path, other))
-        self.count += found < 2
         if found == 1:
             self.plan.add("also", path, None)
         elif not found:
@@ -850,7 +972,7 @@ class _Store(_Planner):
             except OSError as e:
                 error = error or e
         if isinstance(error, (OSError, ValueError)):
-            raise InstallError("%s: %s" % (doing, error))
+            raise InstallError("%s: %s" % (doing, _reason(error)))
         if not error and self.plan is not None:
             print("Done")
 
@@ -884,10 +1006,15 @@ class _Store(_Planner):
         self.kinds = ("py",)
         if mpy and hasattr(sys.implementation, "_mpy"):
             self.kinds = (str(sys.implementation._mpy & 255), "py")
-        self.session = session
         if not session:
-            self.session = Session()
-            self.files.append(self.session)
+            try:
+                import socket  # noqa: F401
+
+                session = Session()
+                self.files.append(session)
+            except ImportError:  # PyScript, and boards with a modem
+                import requests as session
+        self.session = session
         _make(self.meta)
         self.plan = ()
         self.plan = self.lines("plan", "w+b")
@@ -896,14 +1023,18 @@ class _Store(_Planner):
         self.committed = False
         self.resolve()
         self.plan.file.flush()  # so that it is known, even after a power cut, what was made
+        self.count = 0
         for kind, name, *_ in self.plan:
-            if kind == "file":
+            if kind in ("file", "also"):
+                self.count += 1
                 self.doing = self.target + name
                 _make(self.doing)
         self.staged = False
         old = self.lines("record")
         new = self.lines("new", "w+b")
         self._stage(old, new)
+        if getattr(session, "context", None) and not session.cafile:
+            print("Servers were not checked: mip.cafile names no certificates")
         self._keep(old, new, gone)
         if self.staged or _sum(old) != _sum(new):
             self._close()
@@ -935,7 +1066,7 @@ class _Store(_Planner):
                 number += 1
                 hash, url = rest
                 url = url or "/".join((index, "file", hash[:2], hash))
-                sha = self._fetch(name, hash, url, number, old)
+                sha = self.attempt(self._fetch, name, hash, url, number, old)
                 if sha:
                     new.add(kind, name, sha)
                 else:

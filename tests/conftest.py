@@ -23,6 +23,8 @@ HOSTS = (
     "raw.githubusercontent.com",
     "gitlab.com",
     "codeberg.org",
+    "micropython.org",
+    "host",
 )
 
 FIGURE = "figure"
@@ -98,9 +100,12 @@ def module_path(request, tmp_path_factory):
 
 
 @pytest.fixture
-def device(tmp_path, module_path):
-    """A board without files, with the mip under test. See device.Device."""
-    return Device(tmp_path / "device", module_path, interpreter())
+def device(tmp_path, module_path, authority):
+    """A board without files, with the mip under test. See device.Device.
+
+    Its command line trusts the servers with a certificate from `authority`.
+    """
+    return Device(tmp_path / "device", module_path, interpreter(), cafile=authority.pem)
 
 
 @pytest.fixture(scope="session")

@@ -62,14 +62,16 @@ class Device:
     path: the directory that contains the mip under test, or a list of entries of sys.path.
     interpreter: the command that starts MicroPython, as a list of words.
     hosts: {host name: port on this machine, or "ip:port"}, where connections to these hosts go.
+    cafile: the path of the certificates that mip's command line takes for the system's, or None.
     lib: the directory of the board's packages, work/"lib". mip makes it.
     """
 
-    def __init__(self, work, path, interpreter, hosts=None):
+    def __init__(self, work, path, interpreter, hosts=None, cafile=None):
         self.work = Path(work)
         self.path = path
         self.interpreter = interpreter
         self.hosts = hosts or {}
+        self.cafile = cafile
         self.lib = self.work / "lib"
         self.work.mkdir(parents=True, exist_ok=True)
         self._scripts = self.work.with_name(self.work.name + "-scripts")
@@ -77,7 +79,7 @@ class Device:
 
     def upstream(self):
         """The same board with the mip that is frozen into the interpreter, upstream's."""
-        return Device(self.work, ".frozen", self.interpreter, self.hosts)
+        return Device(self.work, ".frozen", self.interpreter, self.hosts, self.cafile)
 
     def command(self, *words, heap=None):
         """The command that runs MicroPython with these words, as a list; for subprocess.Popen."""
@@ -97,6 +99,9 @@ class Device:
                 f"{name}={address if ':' in str(address) else f'127.0.0.1:{address}'}"
                 for name, address in self.hosts.items()
             )
+        environment.pop("SSL_CERT_FILE", None)
+        if self.cafile:
+            environment["SSL_CERT_FILE"] = str(self.cafile)
         environment["MICROPYPATH"] = ":".join(map(str, entries))
         environment.update(env or {})
         return environment

@@ -30,10 +30,16 @@ SECURE_HOSTS = (
 
 
 @functools.cache
+def authority():
+    """The trustme.CA that vouches for the hosts."""
+    return trustme.CA()
+
+
+@functools.cache
 def certificate():
     """The ssl.SSLContext of a server with a certificate for all SECURE_HOSTS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert(*SECURE_HOSTS).configure_cert(context)
+    authority().issue_cert(*SECURE_HOSTS).configure_cert(context)
     return context
 
 
@@ -74,7 +80,7 @@ class Internet:
     """All hosts, on two servers: `plain` for PLAIN_HOSTS, `secure` for SECURE_HOSTS.
 
     root: the directory of what is published, which is made: a new one is an empty internet.
-    hosts: {host name: port}, for device.Device.
+    hosts: {host name: port}, for device.Device; so is cafile, the certificate of authority().
     """
 
     def __init__(self, root, plain, secure):
@@ -87,6 +93,8 @@ class Internet:
             server.routes = {}
             server.reset()
         server.root.mkdir(parents=True)
+        self.cafile = self._root / "authority.pem"
+        authority().cert_pem.write_to_path(self.cafile)
         self.hosts = {host: plain.port for host in PLAIN_HOSTS}
         self.hosts |= {host: secure.port for host in SECURE_HOSTS}
 

@@ -445,6 +445,8 @@ def test_a_bug_is_no_usage_error(device, module_path, tmp_path, error):
     (library / "__init__.py").write_text(
         "class InstallError(Exception):\n"
         "    pass\n"
+        "def Session(*args):\n"
+        "    pass\n"
         "def install(*args, **options):\n"
         f"    raise {error}('a bug')\n"
     )

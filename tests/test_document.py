@@ -322,6 +322,7 @@ def net(tmp_path, device, servers):
     """An internet on which there is all that the document names; the board is connected."""
     net = Internet(tmp_path / "internet", *servers)
     device.hosts = net.hosts
+    device.cafile = net.cafile
     net.publish("needed")
     net.publish("pkgname", "x.y", latest=False)
     net.publish("pkgname", "2.0", deps=[["needed", "latest"]])

@@ -57,6 +57,7 @@ def net(tmp_path, device, servers):
     """An internet without content; the board is connected."""
     net = Internet(tmp_path / "internet", *servers)
     device.hosts = dict(net.hosts)
+    device.cafile = net.cafile
     return net
 
 

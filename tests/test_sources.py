@@ -93,6 +93,7 @@ def net(tmp_path, device, servers):
     """An internet without content; the board is connected."""
     net = Internet(tmp_path / "internet", *servers)
     device.hosts = dict(net.hosts)
+    device.cafile = net.cafile
     return net
 
 
@@ -1552,7 +1553,9 @@ def test_another_board_fetches_it_again(device, net, tmp_path):
     """What is installed is a matter of the board's files alone."""
     net.publish("x")
     install(device, "x")
-    other = Device(tmp_path / "other", device.path, device.interpreter, device.hosts)
+    other = Device(
+        tmp_path / "other", device.path, device.interpreter, device.hosts, device.cafile
+    )
     install(other, "x")
     assert other.tree() == device.tree()
     assert len(net.files) == 2

@@ -153,6 +153,7 @@ def net(tmp_path, device, servers):
     """An internet without content; the board is connected."""
     net = Net(tmp_path / "internet", *servers)
     device.hosts = dict(net.hosts)
+    device.cafile = net.cafile
     return net
 
 

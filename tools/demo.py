@@ -102,10 +102,15 @@ def name_interpreter(directory):
         (directory / "micropython").symlink_to(Path(path).absolute())
 
 
-def certificate():
-    """Return an ssl.SSLContext with a new certificate for localhost."""
+def certificate(path):
+    """Return an ssl.SSLContext with a new certificate for localhost.
+
+    The certificate of the authority that vouches for it is written to `path`.
+    """
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trustme.CA().issue_cert("localhost").configure_cert(context)
+    authority.issue_cert("localhost").configure_cert(context)
     return context
 
 
@@ -122,8 +127,9 @@ def show(place):
     shell.run(
         f"python tools/mip_index.py build tests/packages --output {output}", "Published telemetry"
     )
-    with Server(site, tls=certificate()) as server:
+    with Server(site, tls=certificate(place / "ca.pem")) as server:
         shell.say(f"It is served at {server.url} from here on. A directory is the board.")
+        shell.say("../ca.pem is the certificate of the authority that vouches for the server.")
         shell.cd(board.relative_to(ROOT))
         shell.export("MICROPYPATH", "../../..:./lib")
         install(shell, server)
@@ -131,7 +137,7 @@ def show(place):
 
 def install(shell, server):
     """Show what mip does, in the shell whose directory is the board."""
-    mip = f"micropython -m mip install --index {server.url}"
+    mip = f"micropython -m mip install --cafile ../ca.pem --index {server.url}"
 
     shell.say("A package, and what it needs.")
     shell.run(f"{mip} telemetry", "Installing telemetry", "Copying: [10/10]", "Done")

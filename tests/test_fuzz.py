@@ -1,0 +1,468 @@
+"""Whatever a server sends, mip ends with the right files or with InstallError.
+
+The environment variable MIP_FUZZ is the number of examples of each test, 300 when it is not set.
+MIP_FUZZ=10000 is the long run. The examples are the same in each run.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+
+import pytest
+from device import Device, interpreter
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("MIP_FUZZ", "300"))
+
+fuzz = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+START = """
+import json, os, sys
+import fake_socket as net
+import faults, mip, time
+from binascii import hexlify, unhexlify
+
+mip.print = lambda *words: None
+time.sleep = lambda seconds: None
+
+
+def install(name):
+    # [outcome, text, what is on the board, sockets that are open]; and the board is empty.
+    outcome = "done"
+    text = ""
+    try:
+        mip.install(name, "http://index", "t/u/lib", mpy=False)
+    except mip.InstallError as error:
+        outcome = "refused"
+        text = str(error)
+    except Exception as error:
+        outcome = "another exception"
+        text = repr(error)
+    tree = faults.walk(".")
+    for path in sorted(tree, reverse=True):
+        (os.rmdir if tree[path] is None else os.remove)(path)
+    files = {path: hexlify(tree[path]).decode() for path in tree if tree[path] is not None}
+    return [outcome, text, files, net.opened]
+"""
+
+# A line is a document in hex; it is installed. Any other URL has a content that names it.
+DOCUMENTS = (
+    START
+    + """
+CONTENTS = HASHED
+
+for line in sys.stdin:
+    document = unhexlify(line.strip())
+    sent = []
+
+    def serve(host, path):
+        if (host, path) == ("index", "/d/package.json"):
+            return net.frame(document, "length")
+        if path == "/package/py/dep/latest.json":
+            return net.frame(b'{"v": 1, "urls": [["dep.py", "/dep"]]}', "length")
+        if path.endswith(".json") or path.endswith("missing"):
+            return net.frame(b"", "length", True, b"404 Not Found")
+        content = CONTENTS.get(path, ("content of %s %s" % (host, path)).encode())
+        sent.append([host, path, hexlify(content).decode()])
+        return net.frame(content, "length")
+
+    net.reset()
+    net.serve = serve
+    print(json.dumps(install("http://index/d/package.json") + [sent]))
+"""
+)
+
+# A line is, as JSON, {path: [answer in hex, whether the connection ends then]} and the most
+# bytes of a read; what they make is installed.
+ANSWERS = (
+    START
+    + """
+for line in sys.stdin:
+    answers, piece = json.loads(line)
+
+    def serve(host, path):
+        if path not in answers:
+            return net.frame(b"", "length", True, b"404 Not Found")
+        data, end = answers[path]
+        return net.Answer(unhexlify(data), end)
+
+    net.reset()
+    net.serve = serve
+    net.piece = piece
+    print(json.dumps(install("p")))
+"""
+)
+
+# A line is, as JSON, an answer in hex, whether the connection ends then, and the most bytes of
+# a read. It comes on a connection that is used once more.
+SESSIONS = """
+import json, sys
+import fake_socket as net
+import mip
+from binascii import hexlify, unhexlify
+
+buf = bytearray(64)
+
+
+def get(session, path):
+    try:
+        answer = session.get("http://host" + path)
+        try:
+            body = b""
+            while True:
+                n = answer.raw.readinto(buf)
+                if not n:
+                    return [answer.status_code, hexlify(body).decode()]
+                body += buf[:n]
+        finally:
+            answer.close()
+    except (OSError, ValueError):
+        return "refused"
+    except Exception as error:
+        return repr(error)
+
+
+for line in sys.stdin:
+    data, end, piece = json.loads(line)
+    data = unhexlify(data)
+    net.reset()
+    net.piece = piece
+    net.serve = lambda host, path: (
+        net.Answer(data, end) if path == "/first" else net.frame(b"second", "length")
+    )
+    session = mip.Session()
+    outcome = [get(session, "/first"), get(session, "/second")]
+    session.close()
+    print(json.dumps(outcome + [net.opened]))
+"""
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory, module_path):
+    """start(program): a function that hands a line to the program and returns its line, parsed."""
+    running = []
+
+    def start(program):
+        work = tmp_path_factory.mktemp("fuzz")
+        device = Device(work / "device", module_path, interpreter())
+        script = work / "program.py"
+        script.write_text(program, encoding="utf-8")
+        process = subprocess.Popen(
+            device.command(script, heap="512k"),
+            cwd=device.work,
+            env=device.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append(process)
+
+        def ask(line):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            text = process.stdout.readline()
+            try:
+                return json.loads(text)
+            except ValueError:
+                process.kill()
+                raise AssertionError(text + process.stdout.read()) from None
+
+        return ask
+
+    yield start
+    for process in running:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(timeout=10)
+
+
+def sha(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+# Files of the index: what a hash in a document may mean.
+CONTENTS = [b"", b"a = 1\n", b"b = 2\n" * 100, bytes(range(256)) * 3]
+HASHED = {f"/file/{sha(c)[:n][:2]}/{sha(c)[:n]}": c for c in CONTENTS for n in (8, 10, 64)}
+
+
+@pytest.fixture(scope="module")
+def documents(start):
+    return start(DOCUMENTS.replace("HASHED", repr(HASHED)))
+
+
+@pytest.fixture(scope="module")
+def responses(start):
+    return start(ANSWERS)
+
+
+@pytest.fixture(scope="module")
+def session(start):
+    return start(SESSIONS)
+
+
+def judge(outcome, right):
+    """Asserts that the end of an installation is a good one; `right` judges the files."""
+    kind, text, files, opened, *sent = outcome
+    assert opened == 0
+    assert kind in ("done", "refused"), text
+    if kind == "refused":
+        assert files == {}
+        assert text and "\n" not in text
+        return
+    record = files.pop("t/u/lib/.mip/record")
+    lines = [json.loads(line) for line in bytes.fromhex(record).splitlines()]
+    named = {"t/u/lib/" + line[1]: line[2] for line in lines if line[0] == "file"}
+    contents = {path: bytes.fromhex(content) for path, content in files.items()}
+    assert named == {path: sha(content) for path, content in contents.items()}
+    right({path.removeprefix("t/u/lib/"): content for path, content in contents.items()}, *sent)
+
+
+# ---- documents -------------------------------------------------------------------------
+
+_names = st.sampled_from(
+    ["a.py", "b.py", "d/c.py", "./e.py", "d//f.py", "A.PY", "a.mpy", "d", "", "../x.py", "/y.py"]
+    + ["..", ".mip/record", ".mip", "a\\b.py", "c:d.py", "n\0.py", "é.py", "x" * 256, "http://h/x"]
+)
+_hashes = st.one_of(
+    st.sampled_from([path.rsplit("/")[-1] for path in HASHED]),
+    st.sampled_from(["", "zz", "1234567", "12345678", "../../../x", "-1234567", "0x123456"]),
+    st.text("0123456789abcdefABCDEF", min_size=6, max_size=66),
+)
+_sources = st.sampled_from(
+    ["a.py", "x/y.py", "../z.py", "http://h/q.py", "https://h:1/q", "//h/s", "/root", "?q", "#f"]
+    + ["github:o/r/p.py", "github:o/r", "gitlab:o/r/p@v1", "ftp://h/x", "http:", "http://h:x/y"]
+    + ["missing", "a b.py", "é", "", "file:///etc/passwd", ":", "@", "mailto:x", "http://:80/"]
+)
+_dependencies = st.sampled_from(
+    ["dep", "none", "micropython-x", "", "..", "@1", "a/../b", "github:o/r", "github:", "http://h"]
+)
+_json = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-3, 10**12),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.text(max_size=5),
+        _names,
+    ),
+    lambda values: st.one_of(
+        st.lists(values, max_size=3), st.dictionaries(st.text(max_size=4), values, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def _or_any(values):
+    """Mostly `values`, sometimes anything."""
+    return st.one_of(values, values, values, _json)
+
+
+def _pairs(first, second):
+    return st.lists(_or_any(st.tuples(_or_any(first), _or_any(second))), max_size=4)
+
+
+_documents = st.fixed_dictionaries(
+    {},
+    optional={
+        "v": st.sampled_from([1, 1, 1, 2, "1", None, 1.5, [1], True]),
+        "version": _or_any(st.sampled_from(["1", "0.1", ""])),
+        "hashes": _or_any(_pairs(_names, _hashes)),
+        "urls": _or_any(_pairs(_names, _sources)),
+        "deps": _or_any(_pairs(_dependencies, st.sampled_from(["latest", "1", "../1", "a/b"]))),
+        "x": _json,
+    },
+)
+
+
+@st.composite
+def _mutated(draw, data):
+    """The bytes with a few of them changed, removed, doubled or cut off."""
+    data = draw(data) if not isinstance(data, bytes) else data
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        end = min(len(data), at + draw(st.sampled_from([0, 1, 1, 2, 10])))
+        what = draw(st.sampled_from(["insert", "remove", "double", "flip", "cut"]))
+        new = data[at:end]
+        if what == "insert":
+            new = draw(st.one_of(st.binary(max_size=3), st.sampled_from(TOKENS)))
+        elif what == "remove":
+            new = b""
+        elif what == "double":
+            new += new
+        elif what == "flip":
+            new = bytes(c ^ 1 << draw(st.integers(0, 7)) for c in new[:1]) + new[1:]
+        data = data[:at] + new + (b"" if what == "cut" else data[end:])
+    return data
+
+
+TOKENS = [
+    b'"',
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b":",
+    b"\\",
+    b"\\u00",
+    b"null",
+    b"\xff",
+    b"\xef\xbb\xbf",
+]
+TOKENS += [
+    b"\r\n",
+    b"\r\n\r\n",
+    b"0",
+    b"-",
+    b"+",
+    b"9",
+    b"f",
+    b" ",
+    b"\0",
+    b";",
+    b"HTTP/1.1 200 OK\r\n",
+]
+
+
+def right_documents(files, sent):
+    """Each file is, whole, something that was served."""
+    served = {bytes.fromhex(content) for _, _, content in sent}
+    for path, content in files.items():
+        assert content in served or content in CONTENTS, path
+        assert ".." not in path.split("/")
+
+
+@fuzz
+@given(_documents)
+def test_any_document_is_installed_or_refused(documents, document):
+    """Whatever package.json says, the files are those it names, or it is an InstallError."""
+
+    def right(files, sent):
+        right_documents(files, sent)
+        wanted = set()
+        for key, value in document.items():
+            if key in ("hashes", "urls"):
+                for path, source, *_ in value:
+                    path = "/".join(p for p in path.split("/") if p not in ("", "."))
+                    wanted.add(path)
+                    if key == "hashes":
+                        assert sha(files[path]).startswith(source.lower())
+        assert wanted == set(files) - {"dep.py"}
+        assert document.get("v", 1) == 1
+
+    judge(documents(json.dumps(document).encode().hex()), right)
+
+
+@fuzz
+@given(_mutated(_documents.map(lambda document: json.dumps(document).encode())))
+def test_any_damaged_document_is_installed_or_refused(documents, text):
+    """Whatever is damaged in a package.json, it is whole files or an InstallError."""
+    judge(documents(text.hex()), right_documents)
+
+
+@fuzz
+@given(
+    st.one_of(st.binary(max_size=200), st.text('{}[]",:v1urls \\n', max_size=60).map(str.encode))
+)
+def test_any_bytes_are_installed_or_refused(documents, text):
+    """Whatever bytes are in place of a package.json, it is whole files or an InstallError."""
+    judge(documents(text.hex()), right_documents)
+
+
+# ---- responses -------------------------------------------------------------------------
+
+FILES = {"a.py": b"a = 1\n" * 20, "d/b.py": b"b = 2\n" * 60}
+PAGES = {f"/file/{sha(c)[:2]}/{sha(c)[:8]}": c for c in FILES.values()}
+DOCUMENT = json.dumps({"v": 1, "hashes": [[p, sha(c)[:8]] for p, c in FILES.items()]}).encode()
+DOCUMENT_PATH = "/package/py/p/latest.json"
+
+_lines = st.sampled_from(
+    [b"Server: x", b"content-type:text/plain", b"X-Empty:", b"Connection: keep-alive", b"ETag: :"]
+    + [b"Retry-After: 5", b"Content-Encoding: identity", b"X: " + b"y" * 1500, b"Location: /x"]
+)
+
+
+@st.composite
+def _answers(draw, body):
+    """An answer with this body in any valid framing: its head and body, and whether it ends."""
+    lines = draw(st.lists(_lines, max_size=4))
+    framing = draw(st.sampled_from(["length", "chunked", "close"]))
+    end = framing == "close"
+    if framing == "length":
+        lines.append(b"Content-Length: %d" % len(body))
+    elif framing == "chunked":
+        lines.append(
+            draw(st.sampled_from([b"Transfer-Encoding: chunked", b"TRANSFER-ENCODING:Chunked"]))
+        )
+        text = b""
+        while body:
+            size = draw(st.integers(1, len(body)))
+            extension = draw(st.sampled_from([b"", b";a", b';a="b;c"', b" "]))
+            text += b"%x%s\r\n%s\r\n" % (size, extension, body[:size])
+            body = body[size:]
+        body = text + b"0\r\n" + draw(st.sampled_from([b"", b"X: y\r\n"])) + b"\r\n"
+    if end or draw(st.booleans()):
+        lines.append(b"Connection: close")
+        end = True
+    lines = draw(st.permutations(lines))
+    early = draw(st.sampled_from([b"", b"", b"HTTP/1.1 100 Continue\r\n\r\n"]))
+    status = draw(st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.1 200", b"HTTP/1.0 200 OK"]))
+    return early + b"\r\n".join([status, *lines, b"", b""]), body, end
+
+
+_pieces = st.sampled_from([1, 7, 64, 100000])
+
+
+@fuzz
+@given(st.data(), st.binary(max_size=300), _pieces)
+def test_any_valid_answer_is_exact(session, data, body, piece):
+    """Whatever the valid framing of a body, the session reads exactly that body."""
+    head, text, end = data.draw(_answers(body))
+    outcome = session(json.dumps([(head + text).hex(), end, piece]))
+    second = [200, b"second".hex()]
+    assert outcome == [[200, body.hex()], second, 0]
+
+
+@fuzz
+@given(st.data(), st.booleans(), _pieces)
+def test_any_answer_is_read_or_refused(session, data, end, piece):
+    """Whatever a server sends, it is an answer, OSError or ValueError; and so is the next one."""
+    answers = _answers(b"first body").map(lambda answer: answer[0] + answer[1])
+    answer = data.draw(st.one_of(_mutated(answers), st.binary(max_size=100)))
+    first, second, opened = session(json.dumps([answer.hex(), end, piece]))
+    assert opened == 0
+    if first != "refused":
+        status, body = first
+        assert isinstance(status, int)
+        assert len(body) // 2 <= len(answer)
+    # A redirect, damaged or not, may lead anywhere: here to the second answer.
+    assert second == [200, b"second".hex()]
+
+
+@fuzz
+@given(st.data(), _pieces)
+def test_any_damaged_answer_is_installed_or_refused(responses, data, piece):
+    """Whatever is damaged in the answers of an index, it is the right files or InstallError."""
+    answers = {}
+    damaged = data.draw(st.sets(st.sampled_from([DOCUMENT_PATH, *PAGES]), min_size=1))
+    for path, body in {DOCUMENT_PATH: DOCUMENT, **PAGES}.items():
+        head, text, end = data.draw(_answers(body))
+        if path in damaged:
+            # A document has no hash, so of its answer only the head is damaged.
+            head = data.draw(_mutated(head))
+            if path != DOCUMENT_PATH and data.draw(st.booleans()):
+                text = data.draw(_mutated(text))
+        answers[path] = [(head + text).hex(), end]
+
+    def right(files):
+        assert files == FILES
+
+    judge(responses(json.dumps([answers, piece])), right)
