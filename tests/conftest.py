@@ -11,6 +11,7 @@ import pytest
 import size
 import trustme
 from device import Device, interpreter
+from publish import Internet, running_servers
 
 TESTS = Path(__file__).resolve().parent
 ROOT = TESTS.parent
@@ -148,3 +149,19 @@ def index(tmp_path_factory):
     output = tmp_path_factory.mktemp("index")
     mip_index.build(TESTS / "packages", output)
     return output
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """The servers of the internet, for all tests of a module."""
+    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def net(tmp_path, device, servers):
+    """An internet without content; the board is connected."""
+    net = Internet(tmp_path / "internet", *servers)
+    device.hosts = dict(net.hosts)
+    device.cafile = net.cafile
+    return net

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from device import TESTS
-from publish import INDEX, Internet, running_servers, sha256, tree
+from publish import INDEX, Internet, sha256, tree
 
 DOCUMENT = TESTS.parent.parent / "shared" / "spec" / "package-management.txt"
 
@@ -308,13 +308,6 @@ def rows(prefix):
     """The rows whose line starts with `prefix`, as parameters of a test."""
     all_rows = [row for section in ROWS.values() for row in section]
     return [pytest.param(row, id=row.name) for row in all_rows if row.line.startswith(prefix)]
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """The servers of all tests here."""
-    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
-        yield servers
 
 
 @pytest.fixture

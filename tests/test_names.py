@@ -4,7 +4,7 @@ import json
 import os
 
 import pytest
-from publish import Internet, content, running_servers
+from publish import content
 
 URL = "http://example.com/p"
 
@@ -43,22 +43,6 @@ def everything(directory):
         else:
             found[name] = path.read_bytes() if path.is_file() else None
     return found
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """The servers of all tests here."""
-    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
-        yield servers
-
-
-@pytest.fixture
-def net(tmp_path, device, servers):
-    """An internet without content; the board is connected."""
-    net = Internet(tmp_path / "internet", *servers)
-    device.hosts = dict(net.hosts)
-    device.cafile = net.cafile
-    return net
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from device import Device
-from publish import INDEX, Internet, content, lines, running_servers, sha256, tree
+from publish import INDEX, content, lines, sha256, tree
 
 GITHUB = "https://raw.githubusercontent.com"
 GITLAB = "https://gitlab.com"
@@ -79,22 +79,6 @@ def module(net, url, path, **keys):
     net.put(origin)
     net.put(url, json.dumps({"urls": [[path, path]], **keys}))
     return {path: content(path, origin)}
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """The servers of all tests here."""
-    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
-        yield servers
-
-
-@pytest.fixture
-def net(tmp_path, device, servers):
-    """An internet without content; the board is connected."""
-    net = Internet(tmp_path / "internet", *servers)
-    device.hosts = dict(net.hosts)
-    device.cafile = net.cafile
-    return net
 
 
 # --- Names ---

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mip_server import Reply
 from publish import INDEX as PUBLIC
-from publish import Internet, content, running_servers, sha256, tree
+from publish import Internet, content, sha256, tree
 
 WEB = "http://example.com"
 INDEX = f"{WEB}/pi"
@@ -126,13 +126,6 @@ def put_by_hand(device, path, data):
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(data)
     return file
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    """The servers of all tests here."""
-    with running_servers(tmp_path_factory.mktemp("nothing")) as servers:
-        yield servers
 
 
 class Net(Internet):
