@@ -326,3 +326,24 @@ def test_installed_from_a_mounted_directory(pc, boards, index):
         "channel 1: 20.000",
         "[]",
     ]
+
+
+def test_a_firmware_without_sockets(device, index, tmp_path):
+    """A board that cannot have a network installs from a directory, upgrades and uninstalls."""
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    for name in "socket", "requests":
+        (modules / f"{name}.py").write_text(f"raise ImportError(\"no module named '{name}'\")\n")
+    code = "import json, mip, sys; getattr(mip, sys.argv[1])(**json.loads(sys.argv[2]))"
+
+    def run(verb, **options):
+        return device.run(
+            code, verb, json.dumps(options), path=[modules, device.path], check=True
+        ).lines
+
+    assert run("install", package="telemetry", index=str(index))[-1] == "Done"
+    assert device.tree() == indexed(index, "telemetry", "6")
+    assert run("upgrade", index=str(index))[-1] == "Done"
+    assert run("verify") == []
+    assert run("uninstall", package="telemetry")[-1] == "Done"
+    assert device.tree(everything=True) == {".mip/record": b'["mip", 1]\n'}
