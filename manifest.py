@@ -2,7 +2,7 @@
 # Option cmdline: whether `micropython -m mip` is frozen, too; True if it is not given.
 options.defaults(cmdline=True)
 metadata(
-    version="0.1.0",
+    version="1.0.0",
     description="Installs packages on the device: whole files, verified, recorded.",
     license="MIT",
     author="the mip authors",
