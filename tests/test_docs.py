@@ -5,6 +5,7 @@ somewhere; what README.md says of other installers is what they do.
 """
 
 import json
+import os
 import re
 import shutil
 from types import SimpleNamespace
@@ -199,6 +200,16 @@ def run(block, computer):
             yield "\n".join([f"$ {command}", *printed, f"exit status {status}"])
 
 
+def test_the_first_commands():
+    """README.md begins with what mip is, and with two commands, which are there to be run."""
+    text = page("README.md")
+    assert re.match(r"# mip\n\nmip is .+\n.+\n\n```console\n", text)
+    commands = [command for command, _ in blocks(text)[0].steps]
+    assert commands == list(NOT_RUN)
+    for command in commands:
+        assert os.access(ROOT / command, os.X_OK)
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/use.md"])
 def test_the_page(name, board, computer):
     """What a page shows can be done in its order, and shows what the page says."""
@@ -258,7 +269,7 @@ COLUMNS = {"mip": 1, "upstream": 2, "mpremote": 3}
 
 def cells(name):
     """What the table says of a client: {first cell of a row: the client's}."""
-    lines = page("README.md").split("## What is different")[1].split("An empty cell")[0]
+    lines = page("README.md").split("## What is different")[1].split("\n\n")[1]
     rows = [line.strip("| ").split(" | ") for line in lines.splitlines() if "|" in line]
     return {row[0]: row[COLUMNS[name]] for row in rows[2:]}
 
