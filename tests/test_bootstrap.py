@@ -1,20 +1,16 @@
 """mip arrives on a board: by upstream's mip, by itself, by mpremote, by copying, frozen."""
 
-import contextlib
 import json
-import os
-import pty
-import select
 import shutil
 import subprocess
 import sys
-import threading
-import tty
-from pathlib import Path
 
 import conftest
+import mip_index
 import mip_server
 import pytest
+import size
+from clients import CLIENTS, Terminal, install
 
 ROOT = conftest.ROOT
 # The modules that mip consists of, as paths from the repository's root.
@@ -41,10 +37,10 @@ def sources():
     return {name: (ROOT / name).read_bytes() for name in MODULES}
 
 
-def assert_works(device, site):
+def assert_works(device, site, module="mip/__init__.py"):
     """The mip in the board's lib, and no other, installs a package."""
     where = device.run("import mip; print(mip.__file__)", path=[], check=True)
-    assert where.lines == [f"{device.lib}/mip/__init__.py"]
+    assert where.lines == [f"{device.lib}/{module}"]
     code = f"import mip; mip.install('crc', {site.url!r})"
     assert device.run(code, path=[], check=True).lines[-1] == "Done"
     result = device.mip("install", "-i", site.url, "frame", path=[], check=True)
@@ -87,6 +83,39 @@ def test_mip_replaces_itself(device, published, site):
     assert_works(device, site)
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_from_its_repository(device, net, site, name):
+    """Every client installs mip by the name of its repository, and that works."""
+    for file in "package.json", *MODULES:
+        url = f"https://raw.githubusercontent.com/ORG/REPO/HEAD/{file}"
+        net.put(url, (ROOT / file).read_bytes())
+    install(name, device, net, "github:ORG/REPO")
+    assert device.tree() == sources()
+    assert_works(device, site)
+
+
+@pytest.fixture(scope="module")
+def own_index(tmp_path_factory):
+    """A running server for an index that has mip."""
+    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("index")
+    for file in "manifest.py", *MODULES:
+        (source / "mip" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, source / "mip" / file)
+    mip_index.build(source, output)
+    with mip_server.Server(output) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_from_an_index(device, net, own_index, site, tmp_path, name):
+    """Every client installs mip from an index, as the bytecode that is frozen, and that works."""
+    install(name, device, net, "--index", own_index.url, "mip")
+    paths = size.compile_modules(tmp_path / "frozen")
+    assert device.tree() == device.tree(tmp_path / "frozen")
+    assert len(paths) == len(device.tree())
+    assert_works(device, site, "mip/__init__.mpy")
+
+
 def test_a_frozen_mip_hides_a_copied_one(device):
     """A mip that is frozen goes before one in lib until sys.path says otherwise."""
     shutil.copytree(ROOT / "mip", device.lib / "mip")
@@ -97,48 +126,6 @@ def test_a_frozen_mip_hides_a_copied_one(device):
 
 
 # --- What the repository says of mip ---
-
-
-class Build:
-    """The functions that makemanifest.py gives to a manifest.py, which note their calls.
-
-    metadata: what metadata() was given. files: {path on the device: opt}.
-    """
-
-    def __init__(self, path):
-        self.directory = path.parent
-        self.metadata = None
-        self.files = {}
-        functions = {
-            "metadata": self._metadata,
-            "package": self._package,
-            "module": self._module,
-            "require": self._unexpected,
-            "include": self._unexpected,
-        }
-        exec(compile(path.read_text(encoding="utf-8"), path, "exec"), functions)
-
-    def _metadata(self, **metadata):
-        assert self.metadata is None, "metadata() is called once"
-        self.metadata = metadata
-
-    def _package(self, package_path, files=None, base_path=".", opt=None):
-        base = self.directory / base_path
-        found = [path.relative_to(base) for path in (base / package_path).rglob("*.py")]
-        paths = [Path(package_path, name) for name in files] if files else found
-        self.files.update((path.as_posix(), opt) for path in paths)
-
-    def _module(self, module_path, base_path=".", opt=None):
-        self.files[module_path] = opt
-
-    def _unexpected(self, *args, **options):
-        raise AssertionError("mip needs no other package")
-
-
-@pytest.fixture(scope="module")
-def manifest():
-    """What the repository's manifest.py says."""
-    return Build(ROOT / "manifest.py")
 
 
 @pytest.fixture(scope="module")
@@ -155,18 +142,27 @@ def version_of_module():
     raise AssertionError("mip/__init__.py has no __version__")
 
 
-def test_the_versions_agree(device, manifest, package_json):
+def test_the_versions_agree(device, own_index, package_json):
     """manifest.py, package.json and mip.__version__ say the same version."""
     running = device.run("import mip; print(mip.__version__)", check=True).lines[0]
     assert running == version_of_module()
-    assert manifest.metadata["version"] == running
+    assert listed(own_index)["version"] == running
     assert package_json["version"] == running
 
 
-def test_the_manifest(manifest):
-    """manifest.py describes mip, and freezes every file of it, and no other, with opt=3."""
-    assert {"version", "description", "license", "author"} <= set(manifest.metadata)
-    assert manifest.files == dict.fromkeys(MODULES, 3)
+def listed(own_index):
+    """What index.json says of mip, which is what manifest.py says."""
+    (entry,) = json.loads((own_index.root / "index.json").read_text())["packages"]
+    return entry
+
+
+def test_the_manifest(own_index):
+    """manifest.py describes mip, and names every file of it, and no other; nothing is needed."""
+    assert all(listed(own_index)[key] for key in ("name", "description", "license", "author"))
+    document = own_index.root / "package" / "py" / "mip" / "latest.json"
+    document = json.loads(document.read_text())
+    assert [path for path, _ in document["hashes"]] == MODULES
+    assert document.get("deps", []) == []
 
 
 def test_the_package_json(package_json):
@@ -188,79 +184,6 @@ def test_every_file_compiles(device, tmp_path, name):
 
 
 # --- By mpremote ---
-
-
-class Terminal:
-    """A serial port, behind which a MicroPython waits at its REPL.
-
-    The interpreter needs a terminal, and mpremote opens one by name: two pseudo-terminals, and
-    a thread that passes bytes between them. run() is an mpremote command for it.
-    """
-
-    def __init__(self, device, path):
-        self._open = contextlib.ExitStack()
-        self._environment = {**os.environ, "XDG_CONFIG_HOME": str(device.work.parent)}
-        inner, theirs = self._pair()
-        outer, ours = self._pair()
-        self.name = os.ttyname(ours)
-        self._board = subprocess.Popen(
-            device.command(),
-            cwd=device.work,
-            env=device.environment(path),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        self._stop, stopped = os.pipe()
-        for end in self._stop, stopped:
-            self._open.callback(os.close, end)
-        self._end = stopped
-        self._thread = threading.Thread(target=self._pass, args=(inner, outer), daemon=True)
-        self._thread.start()
-
-    def _pair(self):
-        # The two ends of a pseudo-terminal that changes no byte on its way.
-        pair = pty.openpty()
-        for end in pair:
-            self._open.callback(os.close, end)
-        tty.setraw(pair[1])
-        return pair
-
-    def _pass(self, inner, outer):
-        other = {inner: outer, outer: inner}
-        while True:
-            ready, _, _ = select.select([inner, outer, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for end in ready:
-                data = os.read(end, 4096)
-                while data:
-                    data = data[os.write(other[end], data) :]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self._board.kill()
-        self._board.wait()
-        os.write(self._end, b".")
-        self._thread.join()
-        self._open.close()
-
-    def run(self, *words, cwd=ROOT):
-        """Run an mpremote command in the directory `cwd`; returns its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mpremote", "connect", self.name, "resume", *words],
-            cwd=cwd,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=60,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
 
 
 # How mpremote is told to install mip; {url} is where package.json and mip/ are served.
