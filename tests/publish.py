@@ -3,7 +3,9 @@
 import contextlib
 import functools
 import hashlib
+import http.client
 import json
+import socket
 import ssl
 import subprocess
 import sys
@@ -158,6 +160,27 @@ class Internet:
     def _is_file(self, url):
         path = url.partition("?")[0]
         return "/file/" in path or path.endswith((".py", ".mpy"))
+
+    def connect(self, patch, tls=True):
+        """Have this process's connections go to the hosts, and none elsewhere.
+
+        patch: pytest's monkeypatch. tls: False has https go to the plain server, without TLS.
+        """
+        connect = socket.create_connection
+
+        def create_connection(address, *args, **options):
+            if address[0] not in self.hosts:
+                raise OSError(f"there is no host {address[0]}")
+            port = self.hosts[address[0]] if tls else self.plain.port
+            return connect(("127.0.0.1", port), *args, **options)
+
+        patch.setattr(socket, "create_connection", create_connection)
+        if not tls:
+            plain = http.client.HTTPConnection.connect
+            patch.setattr(http.client.HTTPSConnection, "connect", plain)
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
 
     def reset(self):
         """Set the counters of both servers to zero."""

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import index_build
@@ -566,6 +567,21 @@ def test_options_of_required_packages(tmp_path):
     assert paths(read(tmp_path / "index", "py", "c")) == ["a.py", "b.py"]
 
 
+def test_prebuilt_modules_are_copied(tmp_path):
+    """Bytecode and native code that a package has is published as it is, in every kind."""
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "fast.mpy").write_bytes(b"M\x06\x0a\x1f" + name.encode())
+    manifest = 'metadata(version="1")\npackage("", files=["fast.mpy"])\nmodule("slow.py")'
+    write_package(tmp_path / "in" / "a", manifest, slow="x = 1\n")
+    write_json_package(tmp_path / "in" / "b", version="1", urls=[["b/fast.mpy", "fast.mpy"]])
+    build(tmp_path / "in", tmp_path / "index", mpy_versions=["6", "5"])
+    for mpy in ("6", "5", "py"):
+        for name, path in (("a", "fast.mpy"), ("b", "b/fast.mpy")):
+            hash = dict(read(tmp_path / "index", mpy, name)["hashes"])[path]
+            assert read_file(tmp_path / "index", hash) == b"M\x06\x0a\x1f" + name.encode()
+
+
 def test_dependencies_elsewhere(tmp_path):
     base = tmp_path / "in"
     write_simple(base / "a", "1", text="x = 1\n", requires=["b", "os-path"])
@@ -892,7 +908,7 @@ def test_wrong_command_lines(arguments, tmp_path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["build"], ["serve"]])
+@pytest.mark.parametrize("command", [[], ["build"], ["mirror"], ["check"], ["serve"]])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as error:
         mip_index.main([*command, "--help"])
@@ -941,6 +957,34 @@ def test_serve_with_tls(index, tmp_path, name):
             ):
                 secure.sendall(b"HEAD /index.json HTTP/1.0\r\n\r\n")
                 assert secure.recv(15) == b"HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/index.json", False),
+        ("/package/6/crc/latest.json", False),
+        ("/package/py/crc/latest.json", False),
+        ("/package/6/crc/1.0.0.json", True),
+        ("/package/py/latest/1.0.json", True),
+        ("/file/2a/2a96b5ca", True),
+        ("/file/2a/latest.json", False),
+        ("/other", False),
+    ],
+)
+def test_what_may_be_kept(path, kept):
+    """What never changes may be kept for a year, what moves for a minute."""
+    value = index_serve.cache_control(path)
+    assert ("max-age=31536000, immutable" in value, "max-age=60" in value) == (kept, not kept)
+
+
+def test_serve_says_what_may_be_kept(index):
+    """The answers of `serve` say so."""
+    with serving(index, "--bind", "127.0.0.1") as line:
+        url = re.search(r'index="(.*)"', line)[1]
+        for name, kept in (("latest", False), ("1.0.0", True)):
+            with urllib.request.urlopen(f"{url}/package/6/crc/{name}.json") as answer:
+                assert ("immutable" in answer.headers["Cache-Control"]) == kept
 
 
 def test_serve_with_a_certificate(index, tmp_path):

@@ -30,7 +30,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, request, *args):
         url = args[-1]
-        if request.type == "https" and urlsplit(url).scheme != "https":
+        schemes = ("https",) if request.type == "https" else ("http", "https")
+        if urlsplit(url).scheme not in schemes:
             raise PublishError(f"{request.full_url}: redirected to {url}, which is not secure")
         return _with_headers(super().redirect_request(request, *args), self._headers)
 
@@ -53,6 +54,8 @@ class Fetcher:
     def __call__(self, location):
         if "://" not in location:
             return self._read(location)
+        if urlsplit(location).scheme not in ("http", "https"):
+            raise PublishError(f"{location}: neither http nor https")
         for pause in (*PAUSES, None):
             try:
                 return self._get(location)
@@ -76,6 +79,7 @@ class Fetcher:
             request = _with_headers(urllib.request.Request(escape(url)), self._headers)
             with contextlib.closing(self._opener.open(request, timeout=TIMEOUT)) as answer:
                 data = answer.read(LIMIT + 1)
+                cut = answer.length  # bytes that were promised and did not come
         except urllib.error.HTTPError as error:
             error.close()
             if error.code == 404:
@@ -92,6 +96,8 @@ class Fetcher:
             raise PublishError(f"{url}: {reason or type(error).__name__}") from error
         if len(data) > LIMIT:
             raise PublishError(f"{url}: more than {LIMIT} bytes")
+        if cut:
+            raise _Passing(f"the connection broke, with {cut} bytes to come")
         return data
 
 

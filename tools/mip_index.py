@@ -1,10 +1,13 @@
 """Publishes MicroPython packages as an index: plain files for any web server.
 
     python tools/mip_index.py build tests/packages --output site
+    python tools/mip_index.py mirror github:ORG/REPO@v1.0 --output site
+    python tools/mip_index.py check package.json
     python tools/mip_index.py serve site
 
-This is the command line; what it does is in index_build.py, index_serve.py and so on.  The
-layout of an index is in index_store.py: MicroPython's own mip and mpremote install from it, too.
+This is the command line; what it does is in index_build.py, index_mirror.py, package_check.py
+and index_serve.py.  The layout of an index is in index_store.py: MicroPython's own mip and
+mpremote install from it, too.
 """
 
 import argparse
@@ -13,34 +16,168 @@ import ssl
 import sys
 
 from index_build import NEWEST_MPY, build
+from index_mirror import mirror
 from index_serve import own_certificate, reachable_address, serve
-from mip_source import MIN_HASH_LENGTH, PublishError
+from mip_fetch import Fetcher, parse_headers
+from mip_source import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
+from package_check import check
+
+DESCRIPTION = """\
+Publish MicroPython packages as an index: plain files for any web server, from which
+MicroPython's own mip, mpremote and this mip install."""
+
+EPILOG = """\
+example:
+  mip_index.py check package.json              before you publish it
+  mip_index.py build packages/* --output site  or: mirror github:ORG/REPO --output site
+  mip_index.py serve site
+and on the board:
+  mip.install("NAME", index="http://ADDRESS:8000")
+
+COMMAND --help tells more. Exit status: 0; 1 when something is wrong, which is said on one
+line; 2 after a wrong command line."""
+
+BUILD_DESCRIPTION = """\
+Add packages to the index in DIR, or make it. A package is a directory with a
+manifest.py, as in micropython-lib, or with a package.json whose URLs are relative. Its
+name is the directory's. It is published as source and compiled by mpy-cross, with the
+files of the packages that it requires; those that are not among the SOURCEs become
+dependencies.
+
+A published version never changes: change a package, and it needs a new version. So does
+a package that requires the changed one, as it has its files."""
+
+BUILD_EPILOG = """\
+example:
+  hello/manifest.py:
+      metadata(version="1.0.0", description="Says hello.")
+      module("hello.py")
+  mip_index.py build hello --output site
+
+An interrupted run leaves the index as it was, perhaps with some of the new packages; run
+it again. SOURCE_DATE_EPOCH in the environment is the time to write into index.json."""
+
+MIRROR_DESCRIPTION = """\
+Resolve packages as a board would, and publish their files in the index in DIR, or make
+it. What boards install from there is what was seen now, to the byte, wherever it came
+from, and stays when that place is gone or changes: the lock file of a fleet.
+
+PACKAGE is what mip.install() takes: NAME or NAME@VERSION of an index, github:ORG/REPO@REF
+(gitlab:, codeberg:), a URL, or a path with a slash in it, as ./driver. Each is published
+with the files of all that it needs, as packages of the public index are.
+
+Its name in the index is its name where it was, or what its package.json says, or the
+last part of its URL. Its version is the one that was asked for, or that its package.json
+says, or the REF."""
+
+MIRROR_EPILOG = """\
+example:
+  mip_index.py mirror aioble github:ORG/REPO@v1.2 --output site
+  mip_index.py mirror ./app --name app --version 2026.1 --output site
+and on the boards:
+  mip.install("app@2026.1", index="https://HOST")
+
+A published version never changes. When what a package needs has changed, mirror it under
+another --version."""
+
+CHECK_DESCRIPTION = """\
+Read a package.json as every client would, and say what will fail and why: for
+  ours      this mip
+  upstream  the mip in MicroPython
+  mpremote  mpremote mip install
+PLACE is a path of a package.json or of its directory, a URL, or github:ORG/REPO/PATH@REF
+(gitlab:, codeberg:). The files and packages that it names are looked up: those that are
+relative to a path on the disk, others where clients would fetch them.
+
+An error is what a client fails at. A warning is what may not be what was meant."""
+
+CHECK_EPILOG = """\
+example:
+  mip_index.py check package.json
+  mip_index.py check package.json --as github:ORG/REPO --strict     in CI
+  mip_index.py check github:ORG/REPO@v1.2
+
+With --as, files of that repository are looked up on the disk, so that what is not pushed
+yet can be checked. package.schema.json, beside this program, is for editors."""
+
+SERVE_DESCRIPTION = """\
+Serve the index in DIR until Ctrl-C, and print the line that installs from it, to be
+pasted at a board's REPL. For the bench and the LAN; for more, any web server will do."""
+
+SERVE_EPILOG = """\
+example:
+  mip_index.py serve site
+  mip_index.py serve site --tls --ca ca.der     (copy ca.der to the board)"""
 
 
-def run_build(arguments):
+def run_build(options):
     """Run the command `build`."""
-    versions = arguments.mpy_version or [NEWEST_MPY]
-    new = build(arguments.source, arguments.output, arguments.hash_length, versions)
+    versions = options.mpy_version or [NEWEST_MPY]
+    report(build(options.source, options.output, options.hash_length, versions))
+
+
+def run_mirror(options):
+    """Run the command `mirror`."""
+    new = mirror(
+        options.package,
+        options.output,
+        indexes=options.index or [PUBLIC_INDEX],
+        hash_length=options.hash_length,
+        mpy_versions=options.mpy_version or [NEWEST_MPY],
+        name=options.name,
+        version=options.version,
+        fetch=fetcher(options),
+    )
+    report(new)
+
+
+def report(new):
+    """Print what is new in an index: a list of (name, version)."""
     for name, version in new:
         print(f"Published {name} {version}")
     if not new:
         print("Nothing new")
 
 
-def run_serve(arguments):
+def run_check(options):
+    """Run the command `check`; return the exit status."""
+    bad = False
+    for place in options.place:
+        findings = check(
+            place,
+            published=options.published,
+            files=options.files,
+            index=options.index,
+            mpy_version=options.mpy_version,
+            fetch=fetcher(options),
+        )
+        for finding in findings:
+            print(f"{place}: {finding}")
+        bad = bad or any(options.strict or not finding.warning for finding in findings)
+        if not findings:
+            print(f"{place}: good for every client")
+    return int(bad)
+
+
+def run_serve(options):
     """Run the command `serve`."""
     tls = None
-    if arguments.tls:
-        tls = own_certificate(reachable_address(arguments.bind), arguments.ca)
-    elif arguments.cert:
+    if options.tls:
+        tls = own_certificate(reachable_address(options.bind), options.ca)
+    elif options.cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(arguments.cert, arguments.key)
+        tls.load_cert_chain(options.cert, options.key)
 
     def ready(line):
         # Flushed: who reads this through a pipe waits for it.
         print(line, flush=True)
 
-    serve(arguments.dir, host=arguments.bind, port=arguments.port, tls=tls, ready=ready)
+    serve(options.dir, host=options.bind, port=options.port, tls=tls, ready=ready)
+
+
+def fetcher(options):
+    """Return the Fetcher for the options of add_network()."""
+    return Fetcher(options.cafile, parse_headers(options.header))
 
 
 def bytecode_version(text):
@@ -50,35 +187,64 @@ def bytecode_version(text):
     return text
 
 
-def make_parser():
-    """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        description="Publish MicroPython packages as an index: plain files for any web server.",
-        epilog="example:\n"
-        "  mip_index.py build packages/* --output site\n"
-        "  mip_index.py serve site\n"
-        "and on the board:\n"
-        '  mip.install("NAME", index="http://ADDRESS:8000")',
+def add_command(commands, name, run, help, description, epilog):
+    """Add a command to the parser; return its own parser. run: a function of its options."""
+    command = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    command.set_defaults(run=run)
+    return command
 
-    command = commands.add_parser(
+
+def add_output(command, hash_length):
+    """Add the options of commands that write an index. hash_length: the default."""
+    command.add_argument("--output", required=True, metavar="DIR", help="where the index is")
+    command.add_argument(
+        "--hash-length",
+        type=int,
+        default=hash_length,
+        metavar="N",
+        help=f"digits of hashes, 8 to 64: 8 tell damage, 64 withstand an attacker, too "
+        f"(default {hash_length})",
+    )
+    command.add_argument(
+        "--mpy-version",
+        action="append",
+        type=bytecode_version,
+        metavar="N",
+        help=f"bytecode version, may be given again for more (default {NEWEST_MPY})",
+    )
+
+
+def add_network(command):
+    """Add the options of commands that fetch."""
+    command.add_argument(
+        "--cafile",
+        metavar="FILE",
+        help="certificates, PEM, that vouch for servers; else the system's",
+    )
+    command.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="HOST:NAME:VALUE",
+        help="is sent to this host alone, as a token; may be given again",
+    )
+
+
+def add_build(commands):
+    """Add the command `build`."""
+    command = add_command(
+        commands,
         "build",
-        help="add packages to an index, or make one",
-        description="Add packages to the index in DIR, or make it. A package is a directory\n"
-        "with a manifest.py, as in micropython-lib, or with a package.json whose URLs\n"
-        "are relative. Its name is the directory's. It is published as source and\n"
-        "compiled by mpy-cross, with the files of the packages that it requires.\n\n"
-        "A published version never changes: change a package, and it needs a new version.\n"
-        "So does a package that requires the changed one, as it has its files.",
-        epilog="example:\n"
-        "  hello/manifest.py:\n"
-        '      metadata(version="1.0.0", description="Says hello.")\n'
-        '      module("hello.py")\n'
-        "  mip_index.py build hello --output site\n\n"
-        "SOURCE_DATE_EPOCH in the environment is the time to write into index.json.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        run_build,
+        "add packages to an index, or make one",
+        BUILD_DESCRIPTION,
+        BUILD_EPILOG,
     )
     command.add_argument(
         "source",
@@ -86,32 +252,77 @@ def make_parser():
         metavar="SOURCE",
         help="a package, or a directory with packages somewhere in it",
     )
-    command.add_argument("--output", required=True, metavar="DIR", help="where the index is")
+    add_output(command, MIN_HASH_LENGTH)
+
+
+def add_mirror(commands):
+    """Add the command `mirror`."""
+    command = add_command(
+        commands,
+        "mirror",
+        run_mirror,
+        "publish what others published, pinned",
+        MIRROR_DESCRIPTION,
+        MIRROR_EPILOG,
+    )
+    command.add_argument("package", nargs="+", metavar="PACKAGE", help="what mip.install() takes")
     command.add_argument(
-        "--hash-length",
-        type=int,
-        default=MIN_HASH_LENGTH,
-        metavar="N",
-        help="digits of hashes, 8 to 64; 8 tell damage, 64 withstand an attacker (default 8)",
+        "--index",
+        action="append",
+        metavar="URL",
+        help="where names are looked up, a URL or a path; may be given again: tried in order "
+        f"(default {PUBLIC_INDEX})",
+    )
+    command.add_argument("--name", help="what a single PACKAGE is called in the index")
+    command.add_argument("--version", help="the version of a single PACKAGE in the index")
+    add_output(command, MAX_HASH_LENGTH)
+    add_network(command)
+
+
+def add_check(commands):
+    """Add the command `check`."""
+    command = add_command(
+        commands,
+        "check",
+        run_check,
+        "say what clients will make of a package.json",
+        CHECK_DESCRIPTION,
+        CHECK_EPILOG,
+    )
+    command.add_argument("place", nargs="+", metavar="PLACE", help="a package.json")
+    command.add_argument(
+        "--as",
+        dest="published",
+        metavar="NAME",
+        help="the name under which it will be installed, as github:ORG/REPO/PATH",
+    )
+    command.add_argument(
+        "--no-files",
+        dest="files",
+        action="store_false",
+        help="do not look if the files and packages that it names are there",
+    )
+    command.add_argument("--strict", action="store_true", help="warnings are errors")
+    command.add_argument(
+        "--index",
+        default=PUBLIC_INDEX,
+        metavar="URL",
+        help=f"where the packages are that it needs by name (default {PUBLIC_INDEX})",
     )
     command.add_argument(
         "--mpy-version",
-        action="append",
         type=bytecode_version,
+        default=NEWEST_MPY,
         metavar="N",
-        help="bytecode version to compile for, may be given again for more (default 6)",
+        help=f"the bytecode version that prebuilt files should have (default {NEWEST_MPY})",
     )
-    command.set_defaults(run=run_build)
+    add_network(command)
 
-    command = commands.add_parser(
-        "serve",
-        help="serve an index to boards",
-        description="Serve the index in DIR until Ctrl-C, and print the line that installs from\n"
-        "it, to be pasted at a board's REPL.",
-        epilog="example:\n"
-        "  mip_index.py serve site\n"
-        "  mip_index.py serve site --tls --ca ca.der     (copy ca.der to the board)",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+
+def add_serve(commands):
+    """Add the command `serve`."""
+    command = add_command(
+        commands, "serve", run_serve, "serve an index to boards", SERVE_DESCRIPTION, SERVE_EPILOG
     )
     command.add_argument("dir", metavar="DIR", help="where the index is")
     command.add_argument(
@@ -133,8 +344,35 @@ def make_parser():
         metavar="FILE",
         help="where to write what a board has to trust for --tls: DER if it ends in .der, or PEM",
     )
-    command.set_defaults(run=run_serve)
+
+
+def make_parser():
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (add_build, add_mirror, add_check, add_serve):
+        add(commands)
     return parser
+
+
+def refuse(parser, options):
+    """End the program, with status 2, if options do not go together."""
+    named = options.run is run_mirror and (options.name or options.version)
+    if named and len(options.package) > 1:
+        parser.error("--name and --version are for a single PACKAGE")
+    if options.run is run_check and len(options.place) > 1 and options.published:
+        parser.error("--as is for a single PLACE")
+    if options.run is run_serve:
+        if bool(options.cert) != bool(options.key):
+            parser.error("--cert and --key go together")
+        if options.tls and options.cert:
+            parser.error("--tls makes a certificate: not together with --cert")
+        if bool(options.tls) != bool(options.ca):
+            parser.error("--tls and --ca go together")
 
 
 def main(arguments=None):
@@ -144,19 +382,12 @@ def main(arguments=None):
     """
     parser = make_parser()
     options = parser.parse_args(arguments)
-    if options.run is run_serve:
-        if bool(options.cert) != bool(options.key):
-            parser.error("--cert and --key go together")
-        if options.tls and options.cert:
-            parser.error("--tls makes a certificate: not together with --cert")
-        if bool(options.tls) != bool(options.ca):
-            parser.error("--tls and --ca go together")
+    refuse(parser, options)
     try:
-        options.run(options)
+        return options.run(options) or 0
     except (PublishError, OSError) as error:
         print("mip_index:", " ".join(str(error).split()), file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

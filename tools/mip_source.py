@@ -51,6 +51,10 @@ class NotFoundError(PublishError):
     """There is no such package."""
 
 
+class BoardError(PublishError):
+    """What a package installs depends on the board."""
+
+
 # --- Names and URLs ---
 
 
@@ -120,8 +124,10 @@ def join(base, url):
         return url
     forge, _, path = base.partition(":")
     if forge in FORGES:
-        # The repository stands for the site.
+        # The repository stands for the site; of another one there is no URL like //HOST/PATH.
         owner, repo, *inside = path.split("/")
+        if url.startswith("//"):
+            return f"{forge}:{owner}{url}"
         site = f"https://{owner}/"
         joined = urljoin(site + "/".join(inside), url)
         return f"{forge}:{owner}/{repo}/{joined.removeprefix(site)}"
@@ -191,7 +197,7 @@ def clean_path(path):
     """
     parts = [part for part in path.split("/") if part not in ("", ".")]
     problem = (
-        "is a URL, or cannot be written on FAT"
+        "has a colon: it is a URL, or fs: as one IDE has it, and FAT takes none"
         if ":" in path
         else "has a backslash, which FAT takes for a slash"
         if "\\" in path
@@ -343,9 +349,13 @@ class Resolver:
 def _read(package, base, data):
     """Take what a document says into a Package. base: the name of the document."""
     try:
-        package.keys = mip_json.loads(data)
+        duplicates = []
+        package.keys = mip_json.loads(data, duplicates)
         if not isinstance(package.keys, dict):
             raise PublishError("not an object")
+        if set(duplicates) & set(KEYS):
+            # A device reads both, as they come; other clients the last.
+            raise PublishError("has a key twice")
         if package.keys.get("v", FORMAT) != FORMAT:
             raise PublishError("a newer mip is needed")
         for key in LISTS:
@@ -354,7 +364,9 @@ def _read(package, base, data):
                 raise PublishError(f"bad {key}")
             for entry in entries:
                 _read_entry(package, base, key, [entry] if isinstance(entry, str) else entry)
-    except (PublishError, ValueError) as error:
+    except PublishError as error:
+        raise type(error)(f"{package.document}: {error}") from error
+    except ValueError as error:
         raise PublishError(f"{package.document}: {error}") from error
     if not any(package.keys.get(key) for key in LISTS):
         raise PublishError(f"{package.document}: nothing to install")
@@ -381,7 +393,7 @@ def _read_entry(package, base, key, entry):
     if any(place in source for place in PLACEHOLDERS) or any(
         isinstance(value, int) for value in entry[2:3]
     ):
-        raise PublishError(f"{path} depends on the board: {source}")
+        raise BoardError(f"{path} depends on the board: {source}")
     package.files.append(file)
 
 
