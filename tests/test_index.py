@@ -608,6 +608,8 @@ def test_package_json(tmp_path):
             "d",
             "e@2",
             ["github:o/r", "v1", "more"],
+            ["github:o/s", "latest"],
+            "https://github.com/o/t",
             "https://u@h/x.json",
             ["f", "0.1"],
         ],
@@ -622,6 +624,9 @@ def test_package_json(tmp_path):
         ["d", "latest"],
         ["e", "2"],
         ["github:o/r", "v1"],
+        # To upstream and mpremote "latest" would be a branch.
+        ["github:o/s", ""],
+        ["github:o/t", ""],
         ["https://u@h/x.json", "latest"],
         ["f", "0.1"],
     ]
@@ -645,6 +650,9 @@ def test_packages_are_found_in_directories(tmp_path):
     write_simple(tmp_path / "z" / "a", "1")
     with pytest.raises(PublishError, match=r"a is also in .*x"):
         build([tmp_path / "x", tmp_path / "z"], tmp_path / "index")
+    write_simple(tmp_path / "Z" / "A", "1")
+    with pytest.raises(PublishError, match=r"A is also in .*x/a"):
+        build([tmp_path / "x", tmp_path / "Z"], tmp_path / "index")
     # The same one twice is no trouble.
     assert build([tmp_path / "x" / "a", tmp_path / "x"], tmp_path / "index")
 
@@ -663,7 +671,7 @@ MANIFEST_ERRORS = [
     ("x = = 1", "SyntaxError"),
     ("\ninclude('gone.py')", "gone.py: FileNotFoundError"),
     ('metadata(version="1"); module("bad.py")', r"bad.py: mpy-cross: .*line 2.*SyntaxError"),
-    ('metadata(version="1"); module("a.py"); package(".", files=["a.mpy"])', "a.mpy, and the sou"),
+    ('metadata(version="1"); module("a.py"); package(".", files=["a.mpy"])', "a.mpy clashes with"),
 ]
 
 
@@ -688,6 +696,10 @@ JSON_ERRORS = [
     ('{"version": "1", "urls": [["fs:a.py", "a.py"]]}', "'fs:a.py'"),
     ('{"version": "1", "urls": [["b.py", "b.py"], ["c.py", "C.py"]]}', r"b.py, \S+C.py"),
     ('{"version": "1", "deps": [["a", 1]]}', "a name and a version"),
+    ('{"version": "1", "deps": [[]]}', "a name and a version"),
+    ('{"version": "1", "deps": ["@1"]}', "without a name"),
+    ('{"version": "1", "deps": ["./a"]}', "not a name, so it cannot be published: ./a"),
+    ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
     ('{"urls": [["a.py", "a.py"]]}', "no version"),
     ('{"version": "1"}', "no files"),
@@ -721,6 +733,13 @@ def test_files_that_collide(tmp_path):
     write_package(tmp_path / "in" / "e", 'metadata(version="1"); require("a"); require("c")')
     with pytest.raises(PublishError, match="^e: same.py of a and of c are different"):
         build(tmp_path / "in", tmp_path / "index")
+
+
+@pytest.mark.parametrize("deps", [["c@1", "c", "c@2"], [["c", "1"], ["c", "2"], "c"]])
+def test_versions_elsewhere_that_collide(tmp_path, deps):
+    write_json_package(tmp_path / "a", version="1", deps=deps)
+    with pytest.raises(PublishError, match="^a: needs c in 1, and in 2"):
+        build(tmp_path / "a", tmp_path / "index")
 
 
 @pytest.mark.parametrize("deps", [[["b", "1"], "b@0"], ["b@0", "b"]])

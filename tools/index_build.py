@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from index_store import Index, Release, build_time, is_name, is_version
-from mip_source import MIN_HASH_LENGTH, PublishError, clean_path
+from mip_source import (
+    MIN_HASH_LENGTH,
+    PublishError,
+    clean_path,
+    is_full,
+    is_local,
+    parse,
+    pinned,
+    refuse_clashes,
+    repository,
+)
 
 # How far mpy-cross optimises when a manifest does not say: as for modules frozen into firmware.
 DEFAULT_OPT = 3
@@ -112,9 +121,9 @@ def find_packages(sources):
 
     A directory with a manifest.py or a package.json is a package and has its name; any other
     directory stands for the packages somewhere in it.  Raises PublishError for one in which there
-    is none, and for two packages of the same name.
+    is none, and for two packages of the same name, in whichever case.
     """
-    packages = {}
+    packages, found_before = {}, {}
     for source in sources:
         found = [
             Path(directory)
@@ -127,8 +136,10 @@ def find_packages(sources):
             name = directory.resolve().name
             if not is_name(name):
                 raise PublishError(f"{directory}: this cannot be a package's name: {name!r}")
-            if packages.setdefault(name, directory).resolve() != directory.resolve():
-                raise PublishError(f"{directory}: {name} is also in {packages[name]}")
+            other = found_before.setdefault(name.lower(), directory)
+            if other.resolve() != directory.resolve():
+                raise PublishError(f"{directory}: {name} is also in {other}")
+            packages.setdefault(name, directory)
     return packages
 
 
@@ -262,10 +273,14 @@ def read_package_json(directory):
         package = json.loads(path.read_text("utf-8"))
         source = Source(directory.resolve().name, path, package)
         for destination, url in package.get("urls", []):
-            if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|/", url):
+            if is_full(url) or url.startswith("/"):
                 raise PublishError(f"{path}: not a relative URL, so it cannot be published: {url}")
             source.add(destination, directory / url)
-        source.needs = [_read_dependency(entry) for entry in package.get("deps", [])]
+        for entry in package.get("deps", []):
+            try:
+                source.needs.append(_read_dependency(entry))
+            except PublishError as error:
+                raise PublishError(f"{path}: {error}") from error
         hashes = package.get("hashes")
     except (ValueError, TypeError, AttributeError) as error:
         # json, or the unpacking of something that is not what it ought to be.
@@ -276,15 +291,17 @@ def read_package_json(directory):
 
 
 def _read_dependency(entry):
-    """Return the Need that an entry of `deps` means: [name, version], [name], or a string."""
-    if isinstance(entry, str):
-        # In an http(s) URL an "@" may be a part of it.
-        name, _, version = (entry, "", "") if "://" in entry else entry.partition("@")
-    else:
-        name, version = [*entry, "latest"][:2]
-    if not isinstance(name, str) or not isinstance(version, str):
+    """Return the Need that an entry of `deps` means: [name, version], [name], or a string.
+
+    It is published as all clients can read it: to some, "latest" is a branch of a repository.
+    """
+    texts = [entry] if isinstance(entry, str) else list(entry)[:2]
+    if not texts or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"a dependency has a name and a version, not {entry!r}")
-    return Need(name, version or "latest")
+    name, version = parse(*texts)
+    if is_local(name):
+        raise PublishError(f"not a name, so it cannot be published: {name}")
+    return Need(name, version or ("" if repository(name) else "latest"))
 
 
 # --- Packages: sources with what they need ---
@@ -309,8 +326,8 @@ def flatten(name, packages):
 
     packages: what find_packages() returns.  A package that needs another one in a version that
     is not the one at hand keeps it as a dependency, as one that is not there.
-    Raises PublishError if a source is wrong, if different files would go to the same path, or a
-    package is needed in two versions.
+    Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
+    needed in two versions.
     """
     package = Package(read_source(packages[name]))
     inside = {name}
@@ -334,18 +351,32 @@ def flatten(name, packages):
                 add(needed)
 
     add(package.source)
-    for needed, version in package.deps:
-        if needed in inside:
-            raise PublishError(f"{name}: needs {needed} in its own version, and in {version}")
+    _refuse_conflicts(package, inside)
     if not package.files and not package.deps:
         raise PublishError(f"{package.source.path}: the package has no files")
     return package
 
 
+def _refuse_conflicts(package, inside):
+    """Raise PublishError for what no device installs together. inside: names of packages in it."""
+    name = package.source.name
+    versions = {}
+    for needed, version in package.deps:
+        if needed in inside:
+            raise PublishError(f"{name}: needs {needed} in its own version, and in {version}")
+        other = versions.setdefault(needed, version) if pinned(version) else version
+        if other != version:
+            raise PublishError(f"{name}: needs {needed} in {other}, and in {version}")
+    try:
+        refuse_clashes((path, None) for path in package.files)
+    except PublishError as error:
+        raise PublishError(f"{package.source.path}: {error}") from error
+
+
 def contents(package, mpy):
     """Return a dict of path -> bytes: the package's files, compiled unless `mpy` is "py".
 
-    Raises PublishError if a module does not compile, or if it goes to the path of another file.
+    Raises PublishError if a module does not compile.
     """
     result = {}
     for file in package.files.values():
@@ -353,8 +384,6 @@ def contents(package, mpy):
         if mpy != "py" and path.endswith(".py"):
             data = compile_module(file, mpy)
             path = path[:-3] + ".mpy"
-        if path in result:
-            raise PublishError(f"{package.source.path}: has {path}, and the source of it")
         result[path] = data
     return result
 

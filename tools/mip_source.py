@@ -238,6 +238,25 @@ def clean_hash(hash):
     return hash.lower()
 
 
+def refuse_clashes(files):
+    """Raise PublishError when two files cannot both be there, as on FAT, or both be imported.
+
+    files: pairs of a clean path and of anything that tells contents apart.
+    """
+    taken, directories = {}, {}
+    for path, source in files:
+        key = path_key(path)
+        other = taken.setdefault(key, (path, source))
+        if other != (path, source):
+            raise PublishError(f"{path} clashes with {other[0]}")
+        parts = key.split("/")
+        for end in range(1, len(parts)):
+            directories.setdefault("/".join(parts[:end]), path)
+    for key, (path, _) in taken.items():
+        if key in directories:
+            raise PublishError(f"{path} clashes with {directories[key]}")
+
+
 # --- Packages ---
 
 
@@ -290,7 +309,8 @@ class Resolver:
             packages = {}
             pin = self._walk(asked, pins, packages)
             if not pin:
-                _refuse_clashes(packages.values())
+                files = [file for package in packages.values() for file in package.files]
+                refuse_clashes((path, source) for path, *source in files)
                 return packages
             # A version was asked for after the latest had been taken: begin anew.
             pins.update(pin)
@@ -395,20 +415,3 @@ def _read_entry(package, base, key, entry):
     ):
         raise BoardError(f"{path} depends on the board: {source}")
     package.files.append(file)
-
-
-def _refuse_clashes(packages):
-    """Raise PublishError when two files of packages cannot both be there."""
-    files, directories = {}, {}
-    for package in packages:
-        for path, *source in package.files:
-            key = path_key(path)
-            other = files.setdefault(key, (path, source))
-            if other != (path, source):
-                raise PublishError(f"{path} clashes with {other[0]}")
-            parts = key.split("/")
-            for end in range(1, len(parts)):
-                directories.setdefault("/".join(parts[:end]), path)
-    for key, (path, _) in files.items():
-        if key in directories:
-            raise PublishError(f"{path} clashes with {directories[key]}")
