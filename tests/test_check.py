@@ -6,24 +6,20 @@ themselves install every package of the table, and have to fail just where it sa
 
 import csv
 import json
-import posixpath
 import re
 import ssl
-import sys
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import mip_index
-import mpremote.mip
 import pytest
 from device import Device
 from jsonschema import Draft7Validator
 from mip_source import PublishError, Resolver, index_document, parse
 from package_check import SCHEMA, check
 from package_clients import CLIENTS, FIELD
-from publish import INDEX, bytecode, sha256
+from publish import INDEX, by_mpremote, bytecode, sha256
 from test_sources import BAD_DESTINATIONS, DESTINATIONS, params
 
 TESTS = Path(__file__).resolve().parent
@@ -62,6 +58,7 @@ OTHER_FILES = {
 FAT = "only on FAT"
 IMPORT = "only when it is imported"
 SERVER = "only on a server that does not take it"
+MEMORY = "only with more memory than a test has"
 BOARD = "only on another board"
 DIFFERENT = "all install something, each something else"
 
@@ -117,6 +114,7 @@ FAULTS = [
     Fault("newer format", urls(GOOD, v=2), "v", "only version", OURS),
     Fault("nothing", {"name": "x"}, "", "nothing to install", OURS),
     Fault("nothing in lists", {"urls": [], "deps": []}, "", "nothing to install", OURS),
+    Fault("large", urls(GOOD, x="x" * (1 << 20)), "", "1048576 bytes", OURS, unseen=MEMORY),
     Fault("version a number", urls(GOOD, version=0.2), "version", "is a text", ()),
     Fault("urls null", {"urls": None}, "urls", "a list of"),
     Fault("urls an object", {"urls": {"m.py": "m.py"}}, "urls", "a list of"),
@@ -362,68 +360,6 @@ for number, package in enumerate(PACKAGES):
     except BaseException as error:
         print("\\n<failed>", type(error).__name__, error)
 """
-
-
-class Board:
-    """What mpremote sees of a board: the part of its transport that installing needs."""
-
-    def __init__(self):
-        self.files = {}
-        self.directories = {"lib"}
-
-    def fs_exists(self, path):
-        path = posixpath.normpath(path)
-        return path in self.files or path in self.directories
-
-    def fs_mkdir(self, path):
-        self.directories.add(posixpath.normpath(path))
-
-    def fs_writefile(self, path, data, progress_callback=None):
-        clean = posixpath.normpath(path)
-        parents = [clean[:end] for end in range(len(clean)) if clean[end] == "/"]
-        long = any(len(part.encode()) > 255 for part in path.split("/"))
-        if long or path.endswith("/") or clean in self.directories:
-            raise OSError(22, "invalid path")
-        if any(parent in self.files for parent in parents):
-            raise OSError(20, "not a directory")
-        self.files[clean] = data
-
-    def fs_hashfile(self, path, algorithm):
-        if posixpath.normpath(path) not in self.files:
-            raise FileNotFoundError(path)
-        return bytes.fromhex(sha256(self.files[posixpath.normpath(path)]))
-
-    def exec(self, code):
-        pass
-
-    def eval(self, code):
-        return 6
-
-
-def by_mpremote(package):
-    """Have mpremote install a package; return {path: bytes}, or None when it failed."""
-    board = Board()
-    state = SimpleNamespace(transport=board, did_action=lambda: None, ensure_raw_repl=lambda: None)
-    options = SimpleNamespace(
-        command=["install"], packages=[package], index=None, target="lib", mpy=None
-    )
-    depth = sys.getrecursionlimit()
-    # A package that needs itself ends sooner.
-    sys.setrecursionlimit(len(list(frames(sys._getframe()))) + 120)
-    try:
-        mpremote.mip.do_mip(state, options)
-    except Exception:
-        return None
-    finally:
-        sys.setrecursionlimit(depth)
-    return board.files
-
-
-def frames(frame):
-    """The frames above one, and itself."""
-    while frame:
-        yield frame
-        frame = frame.f_back
 
 
 def by_micropython(device, packages):

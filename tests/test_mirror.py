@@ -11,7 +11,7 @@ from index_mirror import mirror
 from mip_fetch import Fetcher, parse_headers
 from mip_server import Reply, Server
 from mip_source import PublishError
-from publish import INDEX, content, sha256
+from publish import INDEX, by_mpremote, content, sha256
 from test_index import assert_whole, read, read_file, tree
 from test_sources import GITHUB, WEB, module, put_local
 
@@ -86,6 +86,8 @@ def test_a_mirror_installs_with_its_sources_switched_off(device, online, tmp_pat
         upstream = device.upstream()
         upstream.mip("install", "--target", "up", "--index", server.url, "app", check=True)
         assert device.tree(device.work / "up") == origin
+        files = by_mpremote("app", server.url)
+        assert {path.removeprefix("lib/"): data for path, data in files.items()} == origin
     assert net.requests == []
     assert device.mip("list", "--target=app", check=True).lines == ["app@1.5"]
 

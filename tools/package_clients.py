@@ -49,7 +49,7 @@ def field_url(base, source, ref):
     forge, _, path = source.partition(":")
     if forge not in FORGES:
         return source
-    owner, repo, *inside = [*path.split("/"), ""][: max(2, path.count("/") + 1)]
+    owner, repo, *inside = path.split("/") if "/" in path else (path, "")
     return FORGES[forge].format(f"{owner}/{repo}", "/".join(inside), ref or DEFAULT_REF)
 
 
