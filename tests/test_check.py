@@ -646,6 +646,15 @@ def test_which_builds_there_are():
     assert finding.reason.endswith("there are builds for x64, rv32imc")
 
 
+def test_entries_for_some_boards():
+    """Entries for different boards go to one destination; two clients can read neither."""
+    text = urls(["m.py", "m.py", 2566], ["m.py", "sub/n.py", 6], ["n.py", "m.py"])
+    assert [(finding.entry, finding.clients) for finding in found(text)] == [
+        ("urls[0]", FIELD),
+        ("urls[1]", FIELD),
+    ]
+
+
 def test_the_version_of_bytecode():
     """Which bytecode version prebuilt files should have can be said."""
     text = urls(["m.mpy", "old.mpy"])

@@ -142,6 +142,12 @@ class EntryChecker:
             if texts and len(entry) >= (1 if key == "deps" else 2):
                 yield number, entry[:2]
 
+    def _is_for_some(self, entry):
+        """Return whether an entry is for some boards: one of several for the same destination."""
+        key, number = entry.rstrip("]").split("[")
+        third = self._document[key][int(number)][2:3]
+        return bool(third) and isinstance(third[0], int)
+
     def _error(self, entry, reason, clients=CLIENTS):
         self._found.append(Finding(entry, reason, clients))
 
@@ -161,7 +167,8 @@ class EntryChecker:
             own = re.match(r"[./]*\.mip(/|$)", written.lower())
             self._error(entry, str(error), ("ours",) if own else CLIENTS)
             return
-        self._paths.append((entry, path, source))
+        if not self._is_for_some(entry):
+            self._paths.append((entry, path, source))
         if written.startswith("/"):
             self._warn(entry, f"{written!r} goes below lib as {path}, not to the root")
         elif written != path:
