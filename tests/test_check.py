@@ -258,17 +258,15 @@ def document(text, repo):
 
 def content_of(repo, text):
     """{URL: bytes} of a repository with a package.json, and what it names under other names."""
-    files = {
-        **FILES,
-        "pkg/good.mpy": bytecode("m = 1\n"),
-        "pkg/package.json": document(text, repo),
-    }
+    data = document(text, repo)
+    files = {**FILES, "pkg/good.mpy": bytecode("m = 1\n"), "pkg/package.json": data}
+    places = [(repo, "HEAD")]
+    if b"@v1" in data or b"ORG/" in data:
+        places += [(repo, "v1"), (repo.upper(), "HEAD")]
     return {
         f"{GITHUB}/{owner}/{ref}/{path}": data
-        for owner in (repo, repo.upper())
-        for ref in ("HEAD", "v1")
+        for owner, ref in places
         for path, data in files.items()
-        if (owner, ref) == (repo, "HEAD") or "ORG/" in str(text) or "@v1" in str(text)
     }
 
 

@@ -515,7 +515,8 @@ def test_the_command(online, tmp_path, monkeypatch, capsys):
     for wrong, words in (
         (["--header", "x:y"], "HOST:NAME:VALUE"),
         (["--index", f"{WEB}/none"], "no package"),
-        (["--cafile", str(tmp_path / "none")], "No such file"),
+        (["--cafile", str(tmp_path / "none")], f"{tmp_path}/none: no certificates: "),
+        (["--cafile", __file__], f"{__file__}: no certificates: "),
     ):
         assert mip_index.main([*arguments[:1], "needed", *arguments[2:], *options, *wrong]) == 1
         captured = capsys.readouterr()

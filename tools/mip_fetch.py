@@ -1,6 +1,7 @@
 """Fetches what packages are made of, on the host: URLs and paths, as a device does."""
 
 import contextlib
+import functools
 import http.client
 import ssl
 import time
@@ -45,9 +46,17 @@ class Fetcher:
     """
 
     def __init__(self, cafile=None, headers=None):
+        self._cafile = cafile
         self._headers = headers or {}
-        context = ssl.create_default_context(cafile=cafile)
-        self._opener = urllib.request.build_opener(
+
+    @functools.cached_property
+    def _opener(self):
+        # Made when it is needed: to read the system's certificates takes a while.
+        try:
+            context = ssl.create_default_context(cafile=self._cafile)
+        except OSError as error:
+            raise PublishError(f"{self._cafile}: no certificates: {error}") from error
+        return urllib.request.build_opener(
             urllib.request.HTTPSHandler(context=context), _Redirects(self._headers)
         )
 
