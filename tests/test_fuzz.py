@@ -419,6 +419,11 @@ def test_any_document_is_installed_or_refused(documents, document):
                     wanted.add(path)
                     if key == "hashes":
                         assert sha(files[path]).startswith(source.lower())
+            if key == "deps":
+                # What is named like a file is one, of the same place as the document.
+                names = [dep if isinstance(dep, str) else dep[0] for dep in value]
+                needed = {name.split("@")[0].rsplit("/")[-1] for name in names}
+                wanted |= {name for name in needed if name.endswith((".py", ".mpy"))}
         assert wanted == set(files) - {"dep.py"}
         assert document.get("v", 1) == 1
 
