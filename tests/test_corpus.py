@@ -79,8 +79,8 @@ REFUSED = {
     ],
     "superseded/mkomon__uota/package@d050ce6a81.json": ["no package utarfile"],
     # Bytecode for the MicroPython of years ago.
-    "Josverl__micropython-stubber/mip/mpy_v5.json": ["createstubs.mpy", "version 5"],
-    "jkorte-dev__mpy-dtu/nrf24/package/5/nrf24/latest.json": ["nrf24.mpy", "version 5"],
+    "Josverl__micropython-stubber/mip/mpy_v5.json": ["createstubs.mpy is bytecode", " 5"],
+    "jkorte-dev__mpy-dtu/nrf24/package/5/nrf24/latest.json": ["nrf24.mpy is bytecode", " 5"],
 }
 
 # What is asked for otherwise than by its repository and path, and of other indexes than the two.

@@ -203,9 +203,16 @@ def wanted(document):
 
 
 def test_each_node_replaced_by_each_type(endings, figures):
-    """Whatever stands in place of a node: what is a package.json then is installed, else not."""
-    places = [(path, value) for path in nodes(DOCUMENT) for value in VALUES]
-    documents = [replaced(*place) for place in places if place not in NO_NUMBER]
+    """Whatever stands in place of a node: what is a package.json then is installed, else not.
+
+    A number behind the two texts of an entry is not tried: it may get a meaning.
+    """
+    documents = [
+        replaced(path, value)
+        for path in nodes(DOCUMENT)
+        for value in VALUES
+        if (path, value) not in NO_NUMBER and not (path[2:] == (2,) and isinstance(value, int))
+    ]
     figures("metadata: nodes replaced", len(documents))
     assert len(documents) > 300
     validator = jsonschema.Draft202012Validator(SCHEMA)
