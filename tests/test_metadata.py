@@ -170,7 +170,7 @@ SCHEMA = {
         },
     },
 }
-VALUES = [None, True, 0, 1, 1.5, "", "x", [], ["x"], [[]], {}, {"a": "b"}]
+VALUES = [None, True, 1, "", "x", [], ["x"], {}, {"a": "b"}]
 
 
 def nodes(value, path=()):
@@ -218,7 +218,7 @@ def test_each_node_replaced_by_each_type(endings, figures):
         if (path, value) not in NO_NUMBER and not (path[2:] == (2,) and isinstance(value, int))
     ]
     figures("metadata: nodes replaced", len(documents))
-    assert len(documents) > 300
+    assert len(documents) > 250
     validator = jsonschema.Draft202012Validator(SCHEMA)
     cases = [[URL, {**PAGES, PATH: document}] for document in documents]
     for document, ending in zip(documents, endings(cases), strict=True):
