@@ -352,7 +352,7 @@ class Session:
         port = {"http:": 80, "https:": 443}.get(scheme)
         if not port:
             raise ValueError("no such scheme")
-        head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\n" % host
+        head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
         if ":" in host:
             host, port = host.split(":")
         for header in self.headers.get(host, {}).items():
@@ -429,10 +429,11 @@ def _pieces(stream, buf):
         yield n
 
 
-def _entries(stream, buf, wanted):
-    """Yields (listed, key, value) for each `wanted` key of the JSON object in `stream`.
+def _entries(stream, buf, lists, values=()):
+    """Yields (listed, key, value) for the keys of the JSON object in `stream` that are wanted.
 
-    A key whose value is a list comes once for each element, with `listed` true. One entry is
+    A key of `lists` comes once for each element of its value, with `listed` true; so does one
+    of `values`, or of `lists` where the value is no list, with the whole value. One entry is
     in RAM at a time, read by MicroPython's own json; between entries as much is allowed as
     there: commas and colons are white space. Raises ValueError when it is not a JSON object.
     """
@@ -442,6 +443,7 @@ def _entries(stream, buf, wanted):
     quote = 0  # 1 in a string, 2 behind a backslash there
     key = nothing = object()
     size = i = n = c = 0
+    wanted = lists + values
     try:
         for n in _pieces(stream, buf):
             size += n
@@ -476,7 +478,7 @@ def _entries(stream, buf, wanted):
                     depth += 1
                     if depth == 2 and key is nothing:
                         raise ValueError
-                    if depth == 2 and c == 91:
+                    if depth == 2 and c == 91 and key in lists:
                         level = 2
                     if depth <= level:
                         continue
@@ -526,9 +528,14 @@ def _parse(text, version=None):
         text = text.rstrip("/")
         if text.endswith(_JSON):
             text = text[: -len(_JSON)]
-    if not text:
-        raise InstallError("a package without a name")
+    if not text or _control(text + (version or "")):
+        raise ValueError("%r names no package" % text)
     return text, _pinned(version)
+
+
+def _control(text):
+    """Whether there is a control character in it."""
+    return min(text) < " " or "\x7f" in text
 
 
 def _is_place(name):
@@ -644,10 +651,8 @@ def _clean(path):
     parts = [part for part in path.split("/") if part not in ("", ".")]
     bad = not parts or path[-1] == "/" or parts[0].lower() == ".mip"
     for part in parts:
-        bad = bad or part == ".." or part != part.strip() or len(part.encode()) > 255
-    for c in path:
-        bad = bad or c < " " or c in "\\:\x7f"
-    if bad:
+        bad = bad or part[-1] == "." or part != part.strip() or len(part.encode()) > 255
+    if bad or "\\" in path or ":" in path or _control(path):
         raise ValueError("%r is a URL or an unsafe path" % path)
     return "/".join(parts)
 
@@ -677,7 +682,8 @@ def _type(path):
         return 0
 
 
-_KEYS = ("v", "version", "hashes", "urls", "deps")
+_LISTS = ("hashes", "urls", "deps")
+_VALUES = ("v", "version")
 
 # The architectures of native code, in the order of their numbers.
 _ARCHITECTURES = (
@@ -725,7 +731,9 @@ def _reason(e):
     if code == _ENOMEM:
         return "out of memory, with %d bytes free" % gc.mem_free()
     if isinstance(e, OSError) and code in _PASSING:
-        return "the server answers %d" % code if code > 400 else "the connection broke (%d)" % code
+        if code > 400:
+            return "the server answers %d" % code
+        return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
     return " ".join(str(e).split())  # mbedtls breaks lines
 
 
@@ -855,12 +863,16 @@ class _Planner:
 
     def _document(self, stream, name, document, ref):
         # Adds the lines for the entries of a package.json. The ref belongs to its repository.
+        deps = 0
         empty = True
-        for listed, key, value in _entries(stream, self.buf, _KEYS):
+        for listed, key, value in _entries(stream, self.buf, _LISTS, _VALUES):
             if key == "version":
-                self.plan.add(key, name, str(value))
+                if isinstance(value, (dict, type([]))):
+                    raise ValueError("bad version")
+                if value is not None:
+                    self.plan.add(key, name, str(value))
             elif key == "v":
-                if value != 1:
+                if value != 1 or value is True:
                     raise ValueError("a newer mip is needed")
             else:
                 if isinstance(value, str) and key == "deps":
@@ -872,6 +884,9 @@ class _Planner:
                     if not isinstance(text, str):
                         raise ValueError("bad " + key)
                 if key == "deps":
+                    deps += 1
+                    if deps > _PACKAGES:
+                        raise ValueError("more than %d packages" % _PACKAGES)
                     self._dep(document, ref, first, second)
                 elif not second:
                     raise ValueError("bad " + key)
@@ -1212,9 +1227,10 @@ class _Store(_Planner):
                 sha = self.attempt(self._fetch, name, line[2], need, number, old)
                 if sha:
                     new.add(kind, name, sha)
-                else:
+                elif len(missing) < _ENTRY:
                     missing += " " + (line[3] or need)
         if missing:
+            self.doing = self.target
             raise ValueError("not found:" + missing)
 
     def _look_ahead(self, ahead):

@@ -123,7 +123,7 @@ FAULTS = [
     Fault("entry of one", {"urls": [["m.py"]]}, "urls[0]", "[destination, URL]"),
     Fault("entry of three", {"urls": [[*GOOD, "x"]]}, "urls[0]", "two elements", FIELD),
     Fault("entry of numbers", {"urls": [[1, 2]]}, "urls[0]", "not"),
-    Fault("no URL", urls(["m.py", ""]), "urls[0]", "empty", FIELD),
+    Fault("no URL", urls(["m.py", ""]), "urls[0]", "empty"),
     Fault("hashes a text", {"hashes": "x"}, "hashes", "a list of"),
     Fault("hash of one", {"hashes": [["m.py"]]}, "hashes[0]", "[destination, hash]"),
     Fault("deps an object", {"deps": {"needed": "1"}}, "deps", "a list of"),
@@ -134,7 +134,7 @@ FAULTS = [
     Fault("dep of none", deps([]), "deps[0]", "[name, version]"),
     Fault("dep of three", deps(["needed", "1", "x"]), "deps[0]", "two elements", FIELD),
     Fault("dep with a number", deps(["needed", 1]), "deps[0]", "a version is", OURS),
-    Fault("long entry", urls(GOOD, ["n.py", "./" * 1100 + "m.py"]), "urls[1]", "2048", OURS),
+    Fault("long entry", urls(GOOD, ["n.py", "./" * 2100 + "m.py"]), "urls[1]", "4096", OURS),
     # Destinations.
     Fault("above", urls(["../m.py", "m.py"]), "urls[0]", "out of the target"),
     Fault("above, later", urls(["a/../../m.py", "m.py"]), "urls[0]", "out of the target"),

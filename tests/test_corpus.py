@@ -70,7 +70,10 @@ REFUSED = {
         "serial_servo/package.json",
         "nothing to install",
     ],
-    f"{_GRAFTSENSE}/sensors/scd41_driver/package@1f58282fcc.json": ["scd41_driver/package.json"],
+    f"{_GRAFTSENSE}/sensors/scd41_driver/package@1f58282fcc.json": [
+        "scd41_driver/package.json",
+        "urls",
+    ],
     "rb-amp__rbamp-python/package.json": ["rbamp-python", "newer mip"],
     # A name of PyPI's, and one that the index does not have any more.
     "superseded/brainelectronics__micropython-nextion/package@bceb62e693.json": [

@@ -124,13 +124,7 @@ def drip(device, speed, *answer):
     return line, drip.sent
 
 
-ONLY_PER_BUFFER = pytest.mark.xfail(reason="the rate is looked at when 512 bytes have come")
-
-
-@pytest.mark.parametrize(
-    "what",
-    [pytest.param(what, marks=() if what == "chunks" else ONLY_PER_BUFFER) for what in DRIPPING],
-)
+@pytest.mark.parametrize("what", DRIPPING)
 def test_a_server_that_drips(device, what):
     """A server that sends a byte now and then, each before the time-out, is left soon.
 
@@ -210,7 +204,6 @@ for size in SIZES:
 )
 
 
-@pytest.mark.xfail(reason="what the head says is not held against what is free")
 def test_a_length_larger_than_the_disk(device):
     """A file that does not fit is refused before it is opened; the message has both sizes."""
     sizes = [None, 10**6, 10**9, 10**15]
@@ -239,7 +232,6 @@ for page, body, sent in (("/p/package.json", ONE, 20), ("/p/a.py", b"#" * 300, 1
 )
 
 
-@pytest.mark.xfail(reason="the message has the number of the error only")
 def test_the_message_of_a_cut_body(device):
     """The message of a body that was cut has how many bytes came, and of how many."""
     lines = device.run(CUT, heap="4m", check=True).lines

@@ -38,7 +38,7 @@ from package_clients import (
 )
 
 # Bytes of an entry that ours takes at most.
-MAX_ENTRY = 2048
+MAX_ENTRY = 4096
 
 # The architectures of native code, from 1; see ".mpy files" in MicroPython's documentation.
 ARCHITECTURES = (
