@@ -285,7 +285,9 @@ def test_the_least(guess, need):
     assert all(number % 64 == 0 for number in tried)
 
 
-@pytest.mark.parametrize(("holes", "least"), [({6}, 7), ({6, 8}, 9), ({9}, 5), ({7, 8}, 9)])
+@pytest.mark.parametrize(
+    ("holes", "least"), [({6}, 7), ({6, 8}, 9), ({8}, 9), ({11}, 12), ({7, 8, 14}, 9), ({99}, 5)]
+)
 def test_the_least_is_certain(holes, least):
     """Where a larger heap does not do, the search goes on above it."""
     assert bench_device.least(lambda n: n // 64 >= 5 and n // 64 not in holes, 0, 64, 3) == (

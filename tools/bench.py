@@ -7,6 +7,7 @@ heap.svg.
 
 import argparse
 import contextlib
+import functools
 import json
 import shutil
 import sys
@@ -57,7 +58,7 @@ class Scope:
     files: how many small files packages have.  large: the bytes of the one large file.
     again: which of `files` it is that is installed again, and that a certificate is checked for.
     heap_files: as files, for the heap.  step: bytes between two heaps that are tried; a multiple
-    of 32.  sure: how many larger ones have to do, too.
+    of 32.  sure: how many larger ones have to do, too, as for bench_device.least().
     """
 
     rounds: int
@@ -70,7 +71,7 @@ class Scope:
     sure: int
 
 
-FULL = Scope(3, (0, 20, 50, 100), (1, 10, 50, 200), 1 << 20, 50, (10, 100, 1000), 64, 4)
+FULL = Scope(3, (0, 20, 50, 100), (1, 10, 50, 200), 1 << 20, 50, (10, 100, 1000), 64, 6)
 QUICK = Scope(2, (0, 20), (1, 3), 1 << 14, 3, (1, 8), 1024, 1)
 
 
@@ -226,18 +227,15 @@ def measure_heap(bench, scope):
         bench_site.serve(routes, nothing) as plain,
         bench_site.serve(routes, nothing, context) as secure,
         ThreadPoolExecutor(2) as pool,
+        ThreadPoolExecutor(2) as probes,
     ):
         servers = {"http": plain, "https": secure}
-        found = dict(
-            zip(
-                bench.clients,
-                # The heap that is needed does not depend on what else runs.
-                pool.map(
-                    lambda client: heaps(bench, client, packages, servers, scope), bench.clients
-                ),
-                strict=True,
-            )
-        )
+
+        def search(client):
+            return heaps(bench, client, packages, servers, scope, probes.map)
+
+        # What heap is needed does not depend on what else runs.
+        found = dict(zip(bench.clients, pool.map(search, bench.clients), strict=True))
     rows = []
     for number, package in enumerate(packages):
         for scheme in servers:
@@ -254,8 +252,11 @@ def measure_heap(bench, scope):
     return {"step": scope.step, "sure": scope.sure, "cells": rows}
 
 
-def heaps(bench, client, packages, servers, scope):
-    """Return {(number of the package, scheme): bytes of free heap that `client` needs for it}."""
+def heaps(bench, client, packages, servers, scope, each):
+    """Return {(number of the package, scheme): bytes of free heap that `client` needs for it}.
+
+    each: as for bench_device.least().
+    """
     found = {}
     for number, package in enumerate(packages):
         for scheme, server in servers.items():
@@ -265,14 +266,8 @@ def heaps(bench, client, packages, servers, scope):
                 guess = found[number, "http"]
                 if number:
                     guess += found[number - 1, "https"] - found[number - 1, "http"]
-            need = bench_device.least(
-                lambda free, package=package, url=server.url: bench.fits(
-                    client, package, url, free
-                ),
-                guess,
-                scope.step,
-                scope.sure,
-            )
+            fits = functools.partial(bench.fits, client, package, server.url)
+            need = bench_device.least(fits, guess, scope.step, scope.sure, each)
             found[number, scheme] = need
             say(f"heap, {scheme}, {plural(len(package.files))}: {client.name} {need:,} bytes")
     return found

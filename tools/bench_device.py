@@ -204,12 +204,15 @@ def snapshot(target):
     return found
 
 
-def least(succeeds, guess, step, sure):
-    """Return the smallest multiple of `step` with which something succeeds.
+def least(succeeds, guess, step, sure, each=map):
+    """Return the smallest multiple of `step` from which on something succeeds.
 
     succeeds: a function of a number; it is called once for each, from near `guess` on.
-    sure: so many multiples above the smallest have to succeed as well.  Where one does not, the
-    search goes on above it: what is returned is where success begins to be certain.
+    sure: so many larger numbers have to succeed as well, at growing distances: 1, 3, 6, 10 ...
+    steps above the smallest.  A heap that is in pieces may do where a larger one does not.  Then
+    the search goes on above that: what is returned is where success begins to be certain.
+    each: calls a function with several numbers, as map() does; that of an executor does so at
+    once.
 
     Raises BenchError when there is none up to MOST_FREE.
     """
@@ -228,21 +231,20 @@ def least(succeeds, guess, step, sure):
     while tried(low):
         high, low = low, max(0, low - stride)
         stride *= 2
-    if high is None:
-        # From below, where a failure comes early, in strides that double.
-        high = low + step
-        while not tried(high):
-            low, high = high, high + 2 * stride
-            stride *= 2
     while True:
+        if high is None:
+            # From below, where a failure comes early, in strides that double.
+            high = low + step
+            while not tried(high):
+                low, high = high, high + 2 * stride
+                stride *= 2
         while high - low > step:
             middle = (low + high) // 2 // step * step
             low, high = (low, middle) if tried(middle) else (middle, high)
-        above = [high + n * step for n in range(1, sure + 1)]
-        failed = [number for number in above if not tried(number)]
+        above = [high + n * (n + 1) // 2 * step for n in range(1, sure + 1)]
+        failed = [
+            number for number, done in zip(above, each(tried, above), strict=True) if not done
+        ]
         if not failed:
             return high
-        low = failed[-1]
-        high = low + step
-        while not tried(high):
-            low, high = high, high + step
+        low, high, stride = failed[-1], None, step

@@ -165,9 +165,11 @@ def heap_table(found):
     yield (
         "The least free heap in which an install succeeds, in bytes, on a 64-bit build, where "
         "objects are twice as large as on a board: the ratio is what counts. All modules are "
-        "imported and the rest of the heap is filled before. It was searched in steps of "
-        f"{found['step']}, and the next {found['sure']} larger ones do, too. What mbedtls "
-        "needs for a connection is not in this heap on this build."
+        "imported and the rest of the heap is filled before. It is searched in steps of "
+        f"{found['step']} bytes; {plural(found['sure'], 'larger heap')} up to "
+        f"{found['step'] * found['sure'] * (found['sure'] + 1) // 2:,} bytes above must do, too. "
+        "Of TLS, the context is in this heap, and what mbedtls allocates for a connection is not: "
+        "on this build it comes from the system."
     )
     yield ""
     rows = [
