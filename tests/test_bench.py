@@ -197,6 +197,13 @@ def test_budgets():
         assert lines.splitlines()[0].endswith(f" of   0.08{verdict}")
         assert lines.splitlines()[1].endswith("2 of      1   over")
         assert lines.splitlines()[2].endswith("0 of      0")
+    heap = {"scheme": "http", "upstream": 500}
+    cells = [{**heap, "files": 1, "ours": 400, "ratio": 0.8}]
+    cells.append({**heap, "files": 9, "ours": 600, "ratio": 1.2})
+    assert list(bench_report.budgets({"heap": {"cells": cells}})) == [
+        ("heap for 1 file, http: part of upstream's", 0.8, 0.9),
+        ("heap for 9 files, http: part of that for 1", 1.5, 1.1),
+    ]
 
 
 # --- The link and the server ---

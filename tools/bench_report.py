@@ -64,11 +64,8 @@ def budgets(found):
             text = f"heap for {plural(few['files'])}, {scheme}"
             yield f"{text}: part of upstream's", few["ratio"], HEAP_BUDGET
             growth = round(most["ours"] / few["ours"], 4)
-            yield (
-                f"heap for {plural(most['files'])}, {scheme}: part of that",
-                growth,
-                GROWTH_BUDGET,
-            )
+            text = f"heap for {plural(most['files'])}, {scheme}: part of that for {few['files']:,}"
+            yield text, growth, GROWTH_BUDGET
     if "size" in found:
         for key, name in (("library", "__init__.mpy"), ("command_line", "__main__.mpy")):
             yield f"mip/{name}: bytes", found["size"]["ours"][key], SIZE_BUDGETS[name]
