@@ -44,25 +44,30 @@ _EMPTY = hexlify(sha256().digest()).decode()
 _BUFFER = const(512)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
 _HOPS = const(5)  # redirects that are followed for one URL
-_LINE = const(1024)  # bytes of a header line in RAM at a time
-_HEAD = const(100)  # such pieces in the head of an answer
-_ENTRY = const(2048)  # bytes of one entry of a JSON document
+_HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
+_LINE = const(1024)  # bytes of a line there that are kept
+_PART = const(64)  # bytes of a line that are read at a time: readline() takes them all from RAM
+_ENTRY = const(4096)  # bytes of one entry of a JSON document
 _DOCUMENT = const(1 << 20)  # bytes of one JSON document
 _PACKAGES = const(200)  # packages of one run
+_FIRST = const(11)  # the place of the line after the one that names the format
 _SEEN = const(2048)  # bits: which paths the plan may have already
 
 _PAUSES = (1, 4, 10, 0)  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
-_RATE = const(64)  # bytes a second that have to arrive, after the first minute
+_GRACE = const(60)  # seconds until an answer has to come at
+_RATE = const(64)  # bytes a second
+_AHEAD = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
 _YEAR = const(2026)  # a clock before is wrong
 
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
 _PASSING = (11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502, 503, 504)
 
 _BROKEN = (5, 28, 30)  # errno values of a disk: EIO, ENOSPC, EROFS
+_IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
+_TCP_NODELAY = const(1)
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _ENOENT = const(2)
-_EAGAIN = const(11)
 _ENOMEM = const(12)
 _ENOTDIR = const(20)
 _ENOSPC = const(28)
@@ -90,61 +95,108 @@ class _Connection:
 
     As an answer it has the shape that `requests` has: status_code, raw.readinto(buf), close().
     OSError means that the network failed, ValueError that the server does not speak HTTP.
+
+    sock: the socket, connected. stream: what is read and written, TLS or the socket itself.
+    timeout: seconds. head: what follows the path in a request.
     """
 
-    def __init__(self, sock):
+    def __init__(self, sock, stream, timeout, head):
         self.sock = sock
+        self.stream = stream
+        self.timeout = timeout
+        self.head = head
+        self.sent = []  # hash(path) for each request that is on its way, the next answer first
         self.raw = self
+        self.poll = select.poll()
+        # A read that waits until the buffer is full gives a server that sends a byte now and
+        # then hours; so all waiting is done in _ready().
+        sock.setblocking(False)
+
+    def _ready(self, what, seconds):
+        self.poll.register(self.sock, what)
+        return self.poll.poll(int(seconds * 1000))
+
+    def _wait(self, what):
+        # Until the socket is ready, with limits for silence and for slowness.
+        if (
+            not self._ready(what, self.timeout)
+            or time.time() - self.start > _GRACE + self.got // _RATE
+        ):
+            raise OSError(_ETIMEDOUT)
 
     def _line(self):
-        # The next line, or the first _LINE bytes of a longer one.
-        line = self.sock.readline(_LINE)
-        if len(line) < _LINE and line[-1:] != b"\n":
-            raise OSError(_ECONNRESET)
-        return line
+        # The next line; of one that is longer than _LINE only what is before a colon.
+        line = part = b""
+        while part[-1:] != b"\n":
+            part = self.stream.readline(_PART)
+            if part is None:
+                self._wait(select.POLLIN)
+                part = b""
+                continue
+            self.room -= len(part)
+            if not part:
+                raise OSError(_ECONNRESET)
+            if self.room < 0:
+                raise ValueError("endless headers")
+            if len(line) < _LINE:
+                line += part
+        return line if len(line) < _LINE else line.split(b":")[0] + b":"
 
-    def _short(self):
-        # The next line, where none is long.
-        line = self._line()
-        if line[-1:] != b"\n":
-            raise ValueError("endless line")
-        return line
+    def ask(self, urls, start):
+        """Sends a request for each of `urls` that is not on its way yet, and reads the head of
+        the first one's answer. start: where the paths begin in them."""
+        self.start = time.time()
+        self.room = _HEAD  # bytes of lines that may come
+        self.got = 0  # bytes of the body
+        self.status_code = 0
+        try:
+            # What can be read before it was asked for is the end, or not meant for us.
+            if self.sent != urls[: len(self.sent)] or (
+                not self.sent and self._ready(select.POLLIN, 0)
+            ):
+                raise OSError(_ECONNRESET)
+            for url in urls[len(self.sent) :]:
+                self._write("GET /" + _escaped(url[start:]) + self.head)
+                self.sent.append(url)
+            while self.status_code < 200:  # 1xx: the answer is yet to come
+                self._answer()
+            self.sent.pop(0)
+            return self
+        except (OSError, ValueError):
+            self.drop()
+            raise
 
-    def answer(self):
-        """Reads the head of the next answer."""
+    def _write(self, text):
+        data = text.encode()
+        while data:
+            n = self.stream.write(data)
+            if n is None:
+                self._wait(select.POLLOUT)
+            else:
+                data = data[n:]
+
+    def _answer(self):
         self.location = None
         self.left = None  # bytes left of the body or the chunk; None: until the connection ends
         self.chunked = False
         self.wait = 0  # seconds, for a Retry-After
-        self.status_code = 0
-        whole = True  # whether the last piece ended its line
-        for _ in range(_HEAD):
+        version, code = self._line().split()[:2]
+        if version[:7] != b"HTTP/1.":
+            raise ValueError(version)
+        self.keep = version[7:] != b"0"
+        self.status_code = _number(code, 10)
+        while True:
             line = self._line()
-            if whole:
-                text = line.strip()
-                if not self.status_code:
-                    version, code = text.split()[:2]
-                    if version[:7] != b"HTTP/1.":
-                        raise ValueError(text)
-                    self.keep = version[7:] != b"0"
-                    self.status_code = _number(code, 10)
-                elif text:
-                    self._header(text)
-                elif self.status_code >= 200:
-                    return
-                else:
-                    self.status_code = 0  # 1xx: the answer is yet to come
-            whole = line[-1:] == b"\n"
-        raise ValueError("endless headers")
+            if not line.strip():
+                if self.chunked:
+                    self.left = 0
+                return
+            name, value = line.split(b":", 1)
+            self._header(name.lower(), value.strip(), line)
 
-    def _header(self, line):
-        name, value = line.split(b":", 1)
-        name = name.lower()
-        value = value.strip()
+    def _header(self, name, value, line):
         low = value.lower()
         if name == b"location":
-            if len(line) > _LINE - 4:
-                raise ValueError("the Location is too long")
             self.location = value.decode()
         elif name == b"content-length":
             size = _number(value, 10)
@@ -152,7 +204,7 @@ class _Connection:
                 raise ValueError(line)
             self.left = size
         elif name == b"connection":
-            self.keep = low != b"close"
+            self.keep = b"close" not in low
         elif name == b"retry-after":
             if value.isdigit():
                 self.wait = int(value)
@@ -164,7 +216,7 @@ class _Connection:
             raise ValueError(line)
 
     def readinto(self, buf):
-        """Reads a part of the body into `buf`, returns how many bytes; 0 is the end."""
+        """Reads what there is of the body into `buf`, returns how many bytes; 0 is the end."""
         if self.chunked and not self.left:
             self._chunk()
         if self.left == 0:
@@ -172,34 +224,43 @@ class _Connection:
         size = len(buf)
         if self.left is not None:
             size = min(size, self.left)
-        n = self.sock.readinto(buf, size)
+        while True:
+            n = self.stream.readinto(buf, size)
+            if n is not None:
+                break
+            self._wait(select.POLLIN)
+        self.got += n
         if self.left is not None:
             if not n:
-                raise OSError(_ECONNRESET)
+                raise OSError(_ECONNRESET, "%d of %d bytes" % (self.got, self.got + self.left))
             self.left -= n
-            if self.chunked and not self.left and self._short() != b"\r\n":
+            if self.chunked and not self.left and self._line() != b"\r\n":
                 raise ValueError("bad chunk")
         return n
 
     def _chunk(self):
         # The head of a chunk; the last one is empty and followed by trailers.
-        self.left = _number(self._short().split(b";")[0].strip().lower(), 16)
-        if not self.left:
-            self.chunked = False
-            for _ in range(_HEAD):
-                if self._short() == b"\r\n":
-                    return
-            raise ValueError("bad chunk")
+        self.room = _HEAD
+        self.left = _number(self._line().split(b";")[0].strip().lower(), 16)
+        while not self.left and self.chunked:
+            self.chunked = self._line() != b"\r\n"
 
     def close(self):
         """Ends this answer. The connection is kept if it can carry another one."""
+        try:
+            # The page that comes with an error is read: a new connection would cost more.
+            rest = bytearray(_PART)
+            while self.keep and (self.left or self.chunked) and self.got < _LINE:
+                self.readinto(rest)
+        except (OSError, ValueError):
+            self.keep = False
         if self.left != 0 or self.chunked or not self.keep:
             self.drop()
 
     def drop(self):
-        if self.sock:
-            self.sock.close()
-            self.sock = None
+        if self.stream:
+            self.stream.close()
+            self.stream = None
 
 
 def _certificates(path):
@@ -217,6 +278,15 @@ def _certificates(path):
                 text += line
 
 
+def _escaped(url):
+    # What may not stand in a request as it is.
+    url = url.split("#")[0]
+    for c in url:
+        if not " " < c < "\x7f":
+            url = url.replace(c, "".join(["%%%02X" % b for b in c.encode()]))
+    return url
+
+
 class Session:
     """Fetches URLs over one kept connection per host, with the interface of `requests`.
 
@@ -230,7 +300,9 @@ class Session:
         self.cafile = cafile or globals()["cafile"]
         self.timeout = timeout
         self.context = None
-        self.links = {}  # "https:" + host: its connection
+        self.links = {}  # "https://host": its connection
+        self.ahead = ()  # the URLs that will be asked for next, in this order
+        self.alone = 0  # how many requests are sent one at a time: a connection broke
 
     def get(self, url):
         """Returns the answer for `url`, redirects followed; to be closed before the next get().
@@ -240,12 +312,12 @@ class Session:
         """
         for _ in range(_HOPS + 1):
             answer = self._ask(url)
-            if answer.status_code // 100 != 3 or not answer.location:
+            if answer.status_code // 100 != 3 or answer.location is None:
                 return answer
             answer.close()
             secure = url[:6] == "https:"
             url = _join(url, answer.location)
-            if secure and url[:6] != "https:":
+            if not answer.location or secure and url[:6] != "https:":
                 break
         raise ValueError("redirected to " + url)
 
@@ -255,45 +327,36 @@ class Session:
             link.drop()
 
     def _ask(self, url):
-        url = url.split("#")[0].encode()
-        url = "".join([chr(c) if 32 < c < 127 else "%%%02X" % c for c in url])
-        scheme, _, host, path = (url + "/" * (3 - url.count("/"))).split("/", 3)
-        link = self.links.get(scheme + host)
-        if link and link.sock:
-            # What can be read before it was asked for is the end, or not meant for us.
-            poll = select.poll()
-            poll.register(link.sock, select.POLLIN)
-            try:
-                if not poll.poll(0):
-                    return self._exchange(link, host, path)
-            except OSError:  # it died while it was kept: once more, on a new one
-                if link.status_code:
-                    raise
-            link.drop()
-        self.links[scheme + host] = link = _Connection(self._connect(scheme, host))
-        return self._exchange(link, host, path)
+        place = "/".join(_escaped(url).split("/", 3)[:3]) + "/"
+        link = self.links.get(place)
+        urls = [url]
+        if self.alone:
+            self.alone -= 1
+        elif link:  # it has shown that it is kept
+            urls += [other for other in self.ahead if other.startswith(place)]
+        if link:
+            if link.stream:
+                try:
+                    return link.ask(urls, len(place))
+                except OSError:  # it died while it was kept: once more, on a new one
+                    if link.room < _HEAD:
+                        raise
+            self.alone = len(link.sent)
+        link = self.links[place] = self._connect(place)
+        return link.ask(urls[:1], len(place))
 
-    def _exchange(self, link, host, path):
-        try:
-            link.status_code = 0
-            text = "GET /%s HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\n" % (path, host)
-            for header in self.headers.get(host.split(":")[0], {}).items():
-                text += "%s: %s\r\n" % header
-            link.sock.write(text + "\r\n")
-            link.answer()
-            return link
-        except (OSError, ValueError):
-            link.drop()
-            raise
-
-    def _connect(self, scheme, host):
+    def _connect(self, place):
         import socket
 
+        scheme, _, host, _ = place.split("/")
         port = {"http:": 80, "https:": 443}.get(scheme)
         if not port:
             raise ValueError("no such scheme")
+        head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
         if ":" in host:
             host, port = host.split(":")
+        for header in self.headers.get(host, {}).items():
+            head += "%s: %s\r\n" % header
         gc.collect()
         try:
             addresses = socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM)
@@ -304,8 +367,14 @@ class Session:
             try:
                 if hasattr(sock, "settimeout"):
                     sock.settimeout(self.timeout)
+                try:
+                    # Else each request that is sent ahead waits for the one before.
+                    sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+                except (AttributeError, OSError, ValueError):
+                    pass  # not every port can, and all work without
                 sock.connect(address[-1])
-                return self._secure(sock, host) if scheme == "https:" else sock
+                stream = self._secure(sock, host) if scheme == "https:" else sock
+                return _Connection(sock, stream, self.timeout, head + "\r\n")
             except OSError as e:  # the next address may do
                 sock.close()
                 error = e
@@ -325,14 +394,14 @@ class Session:
                 if self.cafile:
                     raise ValueError("this firmware cannot check a server")
                 return tls.wrap_socket(sock, server_hostname=host)
-            self.context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-            self.context.verify_mode = tls.CERT_REQUIRED if self.cafile else tls.CERT_NONE
+            context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+            context.verify_mode = tls.CERT_REQUIRED if self.cafile else tls.CERT_NONE
             try:
                 for der in _certificates(self.cafile) if self.cafile else ():
-                    self.context.load_verify_locations(der)
+                    context.load_verify_locations(der)
             except (OSError, ValueError) as e:
-                self.context = None
                 raise ValueError("%s: %s" % (self.cafile, e))
+            self.context = context
         try:
             return self.context.wrap_socket(sock, server_hostname=host)
         except (OSError, ValueError) as e:
@@ -351,24 +420,20 @@ class Session:
 def _pieces(stream, buf):
     """Fills `buf` from `stream` until its end, and yields how many bytes there are each time."""
     stream = getattr(stream, "raw", stream)
-    start = time.time()
-    size = 0
     while True:
         n = stream.readinto(buf)
-        if n is None:
-            raise OSError(_EAGAIN)
+        if n is None:  # what took too long for `requests`
+            raise OSError(_ETIMEDOUT)
         if not n:
             return
-        size += n
-        if time.time() - start > 60 + size // _RATE:
-            raise OSError(_ETIMEDOUT)
         yield n
 
 
-def _entries(stream, buf, wanted):
-    """Yields (listed, key, value) for each `wanted` key of the JSON object in `stream`.
+def _entries(stream, buf, lists, values=()):
+    """Yields (listed, key, value) for the keys of the JSON object in `stream` that are wanted.
 
-    A key whose value is a list comes once for each element, with `listed` true. One entry is
+    A key of `lists` comes once for each element of its value, with `listed` true; so does one
+    of `values`, or of `lists` where the value is no list, with the whole value. One entry is
     in RAM at a time, read by MicroPython's own json; between entries as much is allowed as
     there: commas and colons are white space. Raises ValueError when it is not a JSON object.
     """
@@ -378,6 +443,7 @@ def _entries(stream, buf, wanted):
     quote = 0  # 1 in a string, 2 behind a backslash there
     key = nothing = object()
     size = i = n = c = 0
+    wanted = lists + values
     try:
         for n in _pieces(stream, buf):
             size += n
@@ -412,7 +478,7 @@ def _entries(stream, buf, wanted):
                     depth += 1
                     if depth == 2 and key is nothing:
                         raise ValueError
-                    if depth == 2 and c == 91:
+                    if depth == 2 and c == 91 and key in lists:
                         level = 2
                     if depth <= level:
                         continue
@@ -462,9 +528,19 @@ def _parse(text, version=None):
         text = text.rstrip("/")
         if text.endswith(_JSON):
             text = text[: -len(_JSON)]
-    if not text:
-        raise InstallError("a package without a name")
+    if not text or _control(text + (version or "")):
+        raise ValueError("%r names no package" % text)
     return text, _pinned(version)
+
+
+def _control(text):
+    """Whether there is a control character in it."""
+    return min(text) < " " or "\x7f" in text
+
+
+def _is_place(name):
+    """Whether a package is named by where it is, not by a name in an index."""
+    return ":" in name or "/" in name
 
 
 def _repository(name):
@@ -536,17 +612,24 @@ class _Lines:
         _write(self.file, text)
         self.end += len(text)
 
+    def read(self, place):
+        """Returns the line at `place`, and the place of the next one; None at the end."""
+        if place >= self.end:
+            return None, place
+        self._seek(place)
+        line = self.file.readline()
+        try:
+            return json.loads(line), place + len(line)
+        except ValueError:
+            raise ValueError(self.path + " is damaged")
+
     def __iter__(self):
         """Yields each line, also those that are added meanwhile."""
-        place = 11  # after the first line
-        while place < self.end:
-            self._seek(place)
-            line = self.file.readline()
-            place += len(line)
-            try:
-                line = json.loads(line)
-            except ValueError:
-                raise ValueError(self.path + " is damaged")
+        place = _FIRST
+        while True:
+            line, place = self.read(place)
+            if not line:
+                return
             yield line
 
 
@@ -568,10 +651,8 @@ def _clean(path):
     parts = [part for part in path.split("/") if part not in ("", ".")]
     bad = not parts or path[-1] == "/" or parts[0].lower() == ".mip"
     for part in parts:
-        bad = bad or part == ".." or part != part.strip() or len(part.encode()) > 255
-    for c in path:
-        bad = bad or c < " " or c in "\\:\x7f"
-    if bad:
+        bad = bad or part[-1] == "." or part != part.strip() or len(part.encode()) > 255
+    if bad or "\\" in path or ":" in path or _control(path):
         raise ValueError("%r is a URL or an unsafe path" % path)
     return "/".join(parts)
 
@@ -601,7 +682,47 @@ def _type(path):
         return 0
 
 
-_KEYS = ("v", "version", "hashes", "urls", "deps")
+_LISTS = ("hashes", "urls", "deps")
+_VALUES = ("v", "version")
+
+# The architectures of native code, in the order of their numbers.
+_ARCHITECTURES = (
+    "bytecode x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin"
+    " rv32imc rv64imc"
+)
+
+
+def _mpy():
+    """What .mpy files this firmware loads, as a tag: the version, the sub-version << 8, the
+    architecture << 10, its flags << 16. 0: none."""
+    return getattr(sys.implementation, "_mpy", 0)
+
+
+def _platform(tag):
+    """The names of the architecture and of the version in a tag."""
+    arch = tag >> 10 & 15
+    names = _ARCHITECTURES.split()[arch:]
+    return names[0] if names else str(arch), "%d.%d" % (tag & 255, tag >> 8 & 3)
+
+
+def _fits(tag):
+    """Whether this firmware loads code with this tag."""
+    mine = _mpy()
+    arch = tag >> 10 & 15
+    own = mine >> 10 & 15
+    # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
+    return not (
+        (tag ^ mine) & (0x3FF if arch else 0xFF)
+        or arch not in (0, own)
+        and not 4 <= arch < own < 9
+        or (tag & ~mine) >> 16
+    )
+
+
+def _native(url):
+    """The URL for this firmware."""
+    arch, version = _platform(_mpy())
+    return url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
 
 
 def _reason(e):
@@ -610,7 +731,9 @@ def _reason(e):
     if code == _ENOMEM:
         return "out of memory, with %d bytes free" % gc.mem_free()
     if isinstance(e, OSError) and code in _PASSING:
-        return "the server answers %d" % code if code > 400 else "the connection broke (%d)" % code
+        if code > 400:
+            return "the server answers %d" % code
+        return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
     return " ".join(str(e).split())  # mbedtls breaks lines
 
 
@@ -631,8 +754,11 @@ class _Planner:
     def open(self, url):
         """Returns the stream of a URL or a path, or None when nothing is there."""
         self.doing = url
+        url = _native(url)
         if ":" not in url:
             return open(url, "rb") if _type(url) else None
+        if not self.session:
+            raise ValueError("this firmware has no socket and no requests")
         answer = self.session.get(url)
         if answer.status_code == 200:
             return answer
@@ -701,7 +827,7 @@ class _Planner:
             self.plan.add("package", name, version, *askers, None)
             self._file(name[name.rfind("/") + 1 :], None, _url(name, version))
             return
-        if ":" in name or "/" in name:
+        if _is_place(name):
             document = name if name.endswith(".json") else name.rstrip("/") + _JSON
             found = self.attempt(self._read, document, self.indexes[0], name, version, *askers)
         else:
@@ -737,51 +863,65 @@ class _Planner:
 
     def _document(self, stream, name, document, ref):
         # Adds the lines for the entries of a package.json. The ref belongs to its repository.
+        deps = 0
         empty = True
-        for listed, key, value in _entries(stream, self.buf, _KEYS):
+        for listed, key, value in _entries(stream, self.buf, _LISTS, _VALUES):
             if key == "version":
-                self.plan.add(key, name, str(value))
+                if isinstance(value, (dict, type([]))):
+                    raise ValueError("bad version")
+                if value is not None:
+                    self.plan.add(key, name, str(value))
             elif key == "v":
-                if value != 1:
+                if value != 1 or value is True:
                     raise ValueError("a newer mip is needed")
             else:
-                empty = False
                 if isinstance(value, str) and key == "deps":
                     value = [value]
                 if not listed or not isinstance(value, type([])) or not value:
                     raise ValueError("bad " + key)
+                first, second, third = (value + [None, None])[:3]
                 for text in value[:2]:
                     if not isinstance(text, str):
                         raise ValueError("bad " + key)
                 if key == "deps":
-                    dep, version = _parse(*value[:2])
-                    if ":" not in dep and "/" in dep:
-                        dep = _join(document, dep)
-                    if len(value) < 2 and not version and _same(dep, document):
-                        version = ref
-                    self.plan.add("dep", dep, version)
+                    deps += 1
+                    if deps > _PACKAGES:
+                        raise ValueError("more than %d packages" % _PACKAGES)
+                    self._dep(document, ref, first, second)
+                elif not second:
+                    raise ValueError("bad " + key)
+                elif isinstance(third, int) and not _fits(third):
+                    continue
+                elif key == "hashes":
+                    self._file(first, second.lower(), None)
                 else:
-                    path, source = value[:2]
-                    if key == "hashes":
-                        self._file(path, source.lower(), None)
-                    else:
-                        own = None
-                        if _same(_join(document, source), document):
-                            own = ref
-                        if _repository(source) and "@" in source:
-                            source, own = source.split("@", 1)
-                        self._file(path, None, _url(_join(document, source), _pinned(own)))
+                    self._file(first, None, self._source(document, ref, second))
+                empty = False
         if empty:
-            raise ValueError("nothing to install")
+            raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
+
+    def _dep(self, document, ref, name, version):
+        name, own = _parse(name, version)
+        if ":" not in name and "/" in name:
+            name = _join(document, name)
+        if version is None and not own and _same(name, document):
+            own = ref
+        self.plan.add("dep", name, own)
+
+    def _source(self, document, ref, url):
+        # The URL of a file that is listed in `document`.
+        if _repository(url) and "@" in url:
+            url, ref = url.split("@", 1)
+        elif not _same(_join(document, url), document):
+            ref = None
+        return _url(_join(document, url), _pinned(ref))
 
     def _file(self, path, hash, url):
         # Adds the line of a file, unless one that is there stands in its way.
         path = _clean(path)
         key = _key(path)
-        if hash is not None:
-            _number(hash.encode(), 16)
-            if not 8 <= len(hash) <= 64:
-                raise ValueError("bad hash of " + path)
+        if hash is not None and (not 8 <= len(hash) <= 64 or hash.strip("0123456789abcdef")):
+            raise ValueError("bad hash of " + path)
         suspect = self._seen(key, True) or self._seen(key + "/", False)
         slash = key.find("/")
         while slash > 0:
@@ -862,29 +1002,22 @@ def _sha(path, buf):
 
 def _unloadable(path):
     """Why this firmware cannot load the .mpy file at `path`, or None when it can."""
-    mine = getattr(sys.implementation, "_mpy", 0)
     with open(path, "rb") as file:
         head = file.read(16)
     if len(head) < 5 or head[0] != 77:
         return "is not bytecode"
-    if head[1] != mine & 255:
-        return "is bytecode of version %d, this firmware takes %d" % (head[1], mine & 255)
-    arch = head[2] >> 2 & 15
-    own = mine >> 10 & 15
+    tag = head[1] | (head[2] & 63) << 8
+    if not tag >> 10:
+        tag &= 255
     needs = 0
     for c in head[4:] if head[2] & 64 else b"":
         needs = needs << 7 | c & 127
         if c < 128:
             break
-    # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
-    if (
-        arch
-        and (head[2] & 3 != mine >> 8 & 3 or arch != own and not 4 <= arch < own < 9)
-        or head[2] & 64
-        and (needs & ~(mine >> 16) or not mine >> 16)
-        or head[2] & 128
-    ):
-        return "is native code for %d.%d.%d" % (arch, head[2] & 3, needs)
+    tag |= needs << 16
+    if not _fits(tag) or head[2] & 64 and not _mpy() >> 16 or head[2] & 128:
+        kind = "native code for " if tag >> 10 else ""
+        return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
 
 
 def _size(path):
@@ -950,6 +1083,7 @@ class _Store(_Planner):
         self.committed = False
         self.recovered = False  # whether a commit that had been begun was finished
         self.plan = None
+        self.session = None
 
     def __enter__(self):
         """Finishes a commit that was begun, clears up after a run that was not."""
@@ -964,6 +1098,8 @@ class _Store(_Planner):
     def __exit__(self, kind, error, trace):
         doing = self.doing
         gc.collect()
+        if getattr(self.session, "context", None) and not self.session.cafile:
+            print("Servers were not checked: mip.cafile names no certificates")
         for step in (
             (self._close,) if self.plan is None else (self._close, self._clear, self._close)
         ):
@@ -972,7 +1108,13 @@ class _Store(_Planner):
             except OSError as e:
                 error = error or e
         if isinstance(error, (OSError, ValueError)):
-            raise InstallError("%s: %s" % (doing, _reason(error)))
+            text = "%s: %s" % (doing, _reason(error))
+            if "{MPY_" in text:
+                text += " (for %s %s)" % _platform(_mpy())
+            raise InstallError(text)
+        if isinstance(error, KeyboardInterrupt):
+            pending = self._name("next")
+            print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
         if not error and self.plan is not None:
             print("Done")
 
@@ -997,15 +1139,11 @@ class _Store(_Planner):
         self.files.append(file)
         return _Lines(file, self.doing, mode)
 
-    def change(self, wanted, gone, index=None, mpy=True, session=None):
-        """One transaction: what is `wanted`, pairs of name and version, is installed with all
-        that it needs; the packages in `gone` are removed, or those not needed if it is None."""
+    def connect(self, index, session):
+        """Takes the places where packages are looked up, and what fetches."""
         if not index or isinstance(index, str):
             index = (index or _INDEX,)
         self.indexes = [url.rstrip("/") for url in index]
-        self.kinds = ("py",)
-        if mpy and hasattr(sys.implementation, "_mpy"):
-            self.kinds = (str(sys.implementation._mpy & 255), "py")
         if not session:
             try:
                 import socket  # noqa: F401
@@ -1013,8 +1151,19 @@ class _Store(_Planner):
                 session = Session()
                 self.files.append(session)
             except ImportError:  # PyScript, and boards with a modem
-                import requests as session
+                try:
+                    import requests as session
+                except ImportError:
+                    pass  # what is in a path can be installed
         self.session = session
+
+    def change(self, wanted, gone, index=None, mpy=True, session=None):
+        """One transaction: what is `wanted`, pairs of name and version, is installed with all
+        that it needs; the packages in `gone` are removed, or those not needed if it is None."""
+        self.connect(index, session)
+        self.kinds = ("py",)
+        if mpy and _mpy():
+            self.kinds = (str(_mpy() & 255), "py")
         _make(self.meta)
         self.plan = ()
         self.plan = self.lines("plan", "w+b")
@@ -1029,12 +1178,12 @@ class _Store(_Planner):
                 self.count += 1
                 self.doing = self.target + name
                 _make(self.doing)
+                if _type(self.doing) & _DIRECTORY:
+                    raise ValueError("is a directory")
         self.staged = False
         old = self.lines("record")
         new = self.lines("new", "w+b")
         self._stage(old, new)
-        if getattr(session, "context", None) and not session.cafile:
-            print("Servers were not checked: mip.cafile names no certificates")
         self._keep(old, new, gone)
         if self.staged or _sum(old) != _sum(new):
             self._close()
@@ -1045,55 +1194,83 @@ class _Store(_Planner):
         # Fetches the files of the plan that are not in place; adds its packages to the record.
         missing = ""
         number = 0
-        for kind, name, *rest in self.plan:
+        self.seen = None
+        ahead = []  # what the next files need
+        place = self.place = _FIRST
+        while True:
+            line, place = self.plan.read(place)
+            if not line:
+                break
+            kind, name = line[:2]
             if kind == "package":
-                version, _, asked, index = rest
+                version = line[2]
                 said = _find(self.plan, "version", name)
                 if said and not _repository(name):
                     version = said[2]
                 was = _find(old, kind, name)
                 if was:
-                    asked = asked or was[3]
+                    line[4] = line[4] or was[3]
                     if was[2] != version:
                         print(name, was[2], "->", version)
-                new.add(kind, name, version, asked)
+                new.add(kind, name, version, line[4], None if _is_place(name) else line[5])
             elif kind == "dep":
-                new.add(kind, name, rest[0])
+                new.add(*line)
             elif kind == "also":
                 number += 1
                 new.add(*_find(new, "file", name))
             elif kind == "file":
                 number += 1
-                hash, url = rest
-                url = url or "/".join((index, "file", hash[:2], hash))
-                sha = self.attempt(self._fetch, name, hash, url, number, old)
+                self._look_ahead(ahead)
+                need = ahead.pop(0)
+                if isinstance(self.session, Session):
+                    self.session.ahead = ahead
+                sha = self.attempt(self._fetch, name, line[2], need, number, old)
                 if sha:
                     new.add(kind, name, sha)
-                else:
-                    missing += " " + url
+                elif len(missing) < _ENTRY:
+                    missing += " " + (line[3] or need)
         if missing:
+            self.doing = self.target
             raise ValueError("not found:" + missing)
 
-    def _fetch(self, name, hash, url, number, old):
+    def _look_ahead(self, ahead):
+        # Adds to `ahead` what the next files of the plan need: the URL to fetch one from, or
+        # its sha256 if it is in place.
+        while len(ahead) <= _AHEAD:
+            line, self.place = self.plan.read(self.place)
+            if not line:
+                break
+            if line[0] == "package":
+                self.index = line[5]
+            elif line[0] == "file":
+                _, name, hash, url = line
+                here = hash and _sha(self.target + name, self.buf)
+                if not here or not here.startswith(hash):
+                    here = _native(url or "/".join((self.index, "file", hash[:2], hash)))
+                ahead.append(here)
+
+    def _fetch(self, name, hash, need, number, old):
         # Stages one file unless it is in place; returns its sha256, None when it is not found.
         path = self.target + name
         count = "[%d/%d]" % (number, self.count)
         twin = _twin(name)
         if twin and _type(self.target + twin) and not _find(old, "file", twin):
             print("Of no package, but there: %s. import takes the .py" % twin)
-        here = _sha(path, self.buf)
-        if here == "":
-            raise ValueError("there is a directory at " + path)
-        if hash and here and here.startswith(hash):
+        if hash and need.startswith(hash):
             print("Exists:", count, path)
             self._check(name, path)
-            return here
+            return need
         print("Copying:", count, path)
-        stream = self.open(url)
+        stream = self.open(need)
         if not stream:
             return None
         staged = self.meta + str(number)
         try:
+            # What does not fit is not begun. Only answers with a length tell it before.
+            size = getattr(stream, "left", None) or 0
+            disk = os.statvfs(self.target)
+            if size > disk[0] * disk[3]:
+                raise ValueError("needs %d bytes, %d are free" % (size, disk[0] * disk[3]))
             with open(staged, "wb") as file:
                 sha = _copy(stream, file, self.buf)
         finally:
@@ -1101,6 +1278,7 @@ class _Store(_Planner):
         if not sha.startswith(hash or ""):
             raise ValueError("the content is not what the index says")
         self._check(name, staged)
+        here = _sha(path, self.buf)
         if sha == here:
             os.remove(staged)
         else:
@@ -1314,6 +1492,26 @@ def verify(target=None):
                     print(path, why)
                     bad.append(path)
     return bad
+
+
+def search(text, index=None, session=None):
+    """Prints name, version and description of each package in whose name or description there
+    is `text`, letter case aside. index and session: as for install(). Raises InstallError."""
+    with _Store(None) as store:
+        store.connect(index, session)
+        for url in store.indexes:
+            stream = store.open(url + "/index.json")
+            if not stream:
+                raise ValueError("not found")
+            store.files.append(stream)
+            for _, _, package in _entries(stream, store.buf, ("packages",)):
+                if not isinstance(package, dict):
+                    raise ValueError("bad packages")
+                name, version, about = [
+                    str(package.get(key) or "") for key in ("name", "version", "description")
+                ]
+                if text.lower() in name.lower() or text.lower() in about.lower():
+                    print(name, version, about)
 
 
 def recover(target=None):

@@ -3,35 +3,88 @@
 
 import os
 import sys
+from micropython import const
 
 import mip
 
 _USAGE = """\
-usage: micropython -m mip install|uninstall PACKAGE... [OPTION...]
-       micropython -m mip upgrade|list|verify|recover [OPTION...]
+usage: micropython -m mip VERB [PACKAGE...] [OPTION...]
+
+  install PACKAGE...    with all that it needs   uninstall PACKAGE...
+  upgrade               all that was asked for   search TEXT  in names and descriptions
+  list                  what is installed        verify       says which files are damaged
+  recover               finishes what was interrupted
 
 PACKAGE: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeberg: likewise
   -t, --target PATH  where to install; else the first entry of sys.path that ends in /lib
-  -i, --index URL    where names are looked up, a URL or a path
+  -i, --index URL    where names are looked up, a URL or a path; may be given again
   --no-mpy, --mpy    source; bytecode where there is some (the default)
   --cafile FILE      certificates that vouch for servers; else the system's
   --insecure         takes any server for the one that it says it is
   --header HOST:NAME:VALUE  is sent to this host alone; may be given again
-  -h, --help         this text
+  -h, --help; --version
 """
 
+_TERMINAL = const(0x2000)  # the type of a character device in os.stat()
 _ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
-# The options of each verb.
-_FETCHING = ("target", "index", "mpy", "cafile", "insecure", "header")
+# How many words each verb takes (1: one or more), and its options.
+_FETCHES = " index cafile insecure header"
+_INSTALLS = "target mpy" + _FETCHES
 _VERBS = {
-    "install": _FETCHING,
-    "upgrade": _FETCHING,
-    "uninstall": ("target",),
-    "list": ("target",),
-    "verify": ("target",),
-    "recover": ("target",),
+    "install": (1, _INSTALLS),
+    "uninstall": (1, "target"),
+    "upgrade": (0, _INSTALLS),
+    "search": (1, _FETCHES),
+    "list": (0, "target"),
+    "verify": (0, "target"),
+    "recover": (0, "target"),
 }
+
+
+class _Counted:
+    """An answer whose bytes are counted on the terminal while they come."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.raw = self
+        self.count = 0
+
+    def __getattr__(self, name):
+        return getattr(self.answer, name)
+
+    def readinto(self, buf):
+        n = self.answer.readinto(buf)
+        self.count += n
+        sys.stderr.write("\r%d bytes" % self.count)
+        return n
+
+    def close(self):
+        sys.stderr.write("\r\x1b[K")
+        self.answer.close()
+
+
+def _session(headers, cafile):
+    session = mip.Session(headers, cafile)
+    if _kind("/dev/stderr") == _TERMINAL:
+        get = session.get
+        session.get = lambda url: _Counted(get(url))
+    return session
+
+
+def _kind(path):
+    # The type of what is there, 0 where nothing is.
+    try:
+        return os.stat(path)[0] & 0xF000
+    except OSError:
+        return 0
+
+
+def _known(word, words):
+    # A wrong word costs one more look at the list if it is said what was meant.
+    if word not in words:
+        near = [known for known in words if known[:2] == word[:2]]
+        raise ValueError("unknown " + word + (": did you mean %s?" % near[0] if near else ""))
 
 
 def _parse(words):
@@ -45,56 +98,56 @@ def _parse(words):
             names.append(word)
             continue
         word, *value = word.split("=", 1)
-        key = {"-t": "target", "-i": "index"}.get(word, word[2:])
+        word = {"-t": "--target", "-i": "--index"}.get(word, word)
+        key = word[2:]
+        _known(word, ["--no-mpy"] + ["--" + option for option in _INSTALLS.split()])
         if key in ("mpy", "no-mpy", "insecure"):
             if value:
                 raise ValueError(word + " takes no value")
-            value = [key != "no-mpy"]
-            key = key[-3:] if key[-3:] == "mpy" else key
-        elif key not in _FETCHING:
-            raise ValueError("unknown option " + word)
-        else:
-            value = value or [next(words, "")]
-            if value[0][:1] in ("", "-"):
-                raise ValueError(word + " needs a value")
+            options[key.replace("no-", "")] = key != "no-mpy"
+            continue
+        value = value[0] if value else next(words, "")
+        if value[:1] in ("", "-"):
+            raise ValueError(word + " needs a value")
+        if key == "index":
+            options.setdefault(key, []).append(value)
+            continue
+        options[key] = value
         if key == "header":
-            host, name, *text = value[0].split(":", 2) + [""]
+            host, name, *text = value.split(":", 2) + [""]
             if len(text) < 2 or not host or not name:
                 raise ValueError("--header takes HOST:NAME:VALUE")
             headers.setdefault(host, {})[name] = text[0].strip()
-        options[key] = value[0]
-    verb = names.pop(0) if names else ""
-    if verb not in _VERBS:
-        raise ValueError("unknown verb " + verb if verb else "a verb is needed")
-    if bool(names) != ("install" in verb):
-        raise ValueError("%s takes %s package" % (verb, "no" if names else "a"))
+    if not names:
+        raise ValueError("a verb is needed")
+    verb = names.pop(0)
+    _known(verb, list(_VERBS))
+    takes, allowed = _VERBS[verb]
+    if bool(names) != bool(takes):
+        raise ValueError("%s takes %s" % (verb, "a package" if takes else "no package"))
     for key in options:
-        if key not in _VERBS[verb]:
+        if key not in allowed.split():
             raise ValueError("%s takes no --%s" % (verb, key))
-    cafile = options.pop("cafile", None)
-    if options.pop("insecure", False):
-        cafile = None
-    elif not cafile:
-        cafile = os.getenv("SSL_CERT_FILE") or _roots()
-    if _VERBS[verb] == _FETCHING:
+    if "index" in allowed:
         options.pop("header", None)
-        options["session"] = mip.Session(headers, cafile)
+        cafile = options.pop("cafile", None) or os.getenv("SSL_CERT_FILE")
+        if not cafile and _kind(_ROOTS):
+            cafile = _ROOTS
+        if options.pop("insecure", False):
+            cafile = None
+        options["session"] = _session(headers, cafile)
+    if verb == "search":
+        names = " ".join(names)
     return verb, (names,) if names else (), options
-
-
-def _roots():
-    # The system's certificates, None where they are kept elsewhere.
-    try:
-        os.stat(_ROOTS)
-        return _ROOTS
-    except OSError:
-        return None
 
 
 def _run(words):
     # Returns the exit status.
     if "-h" in words or "--help" in words:
         print(_USAGE)
+        return 0
+    if "--version" in words:
+        print("mip", mip.__version__)
         return 0
     try:
         verb, names, options = _parse(words)
@@ -107,6 +160,8 @@ def _run(words):
     except mip.InstallError as e:
         sys.stderr.write("mip: %s\n" % " ".join(str(e).split()))
         return 1
+    except KeyboardInterrupt:
+        return 130  # as a shell has it; the library has said what it means
 
 
 sys.exit(_run(sys.argv[1:]))

@@ -3,14 +3,19 @@
 import contextlib
 import functools
 import hashlib
+import http.client
 import json
+import posixpath
+import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
+import mpremote.mip
 import trustme
 from mip_server import Server
 
@@ -159,6 +164,29 @@ class Internet:
         path = url.partition("?")[0]
         return "/file/" in path or path.endswith((".py", ".mpy"))
 
+    def connect(self, patch, tls=True):
+        """Have this process's connections go to the hosts, or to 127.0.0.1, but not elsewhere.
+
+        patch: pytest's monkeypatch. tls: False has https go to the plain server, without TLS.
+        """
+        connect = socket.create_connection
+
+        def create_connection(address, *args, **options):
+            if address[0] == "127.0.0.1":
+                return connect(address, *args, **options)
+            if address[0] not in self.hosts:
+                raise OSError(f"there is no host {address[0]}")
+            port = self.hosts[address[0]] if tls else self.plain.port
+            return connect(("127.0.0.1", port), *args, **options)
+
+        patch.setattr(socket, "create_connection", create_connection)
+        if not tls:
+            plain = http.client.HTTPConnection.connect
+            patch.setattr(http.client.HTTPSConnection, "connect", plain)
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.upper(), raising=False)
+
     def reset(self):
         """Set the counters of both servers to zero."""
         self.plain.reset()
@@ -170,3 +198,65 @@ def running_servers(root):
     """The two running servers of an Internet. They may serve one after another."""
     with Server(root) as plain, Server(root, tls=certificate()) as secure:
         yield plain, secure
+
+
+class Board:
+    """What mpremote sees of a board: the part of its transport that installing needs."""
+
+    def __init__(self):
+        self.files = {}
+        self.directories = {"lib"}
+
+    def fs_exists(self, path):
+        path = posixpath.normpath(path)
+        return path in self.files or path in self.directories
+
+    def fs_mkdir(self, path):
+        self.directories.add(posixpath.normpath(path))
+
+    def fs_writefile(self, path, data, progress_callback=None):
+        clean = posixpath.normpath(path)
+        parents = [clean[:end] for end in range(len(clean)) if clean[end] == "/"]
+        long = any(len(part.encode()) > 255 for part in path.split("/"))
+        if long or path.endswith("/") or clean in self.directories:
+            raise OSError(22, "invalid path")
+        if any(parent in self.files for parent in parents):
+            raise OSError(20, "not a directory")
+        self.files[clean] = data
+
+    def fs_hashfile(self, path, algorithm):
+        if posixpath.normpath(path) not in self.files:
+            raise FileNotFoundError(path)
+        return bytes.fromhex(sha256(self.files[posixpath.normpath(path)]))
+
+    def exec(self, code):
+        pass
+
+    def eval(self, code):
+        return 6
+
+
+def by_mpremote(package, index=None):
+    """Have mpremote install a package; return {path: bytes}, or None when it failed."""
+    board = Board()
+    state = SimpleNamespace(transport=board, did_action=lambda: None, ensure_raw_repl=lambda: None)
+    options = SimpleNamespace(
+        command=["install"], packages=[package], index=index, target="lib", mpy=None
+    )
+    depth = sys.getrecursionlimit()
+    # A package that needs itself ends sooner.
+    sys.setrecursionlimit(len(list(frames(sys._getframe()))) + 120)
+    try:
+        mpremote.mip.do_mip(state, options)
+    except Exception:
+        return None
+    finally:
+        sys.setrecursionlimit(depth)
+    return board.files
+
+
+def frames(frame):
+    """The frames above one, and itself."""
+    while frame:
+        yield frame
+        frame = frame.f_back

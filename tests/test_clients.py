@@ -34,7 +34,7 @@ DOCUMENT = conftest.ROOT / "docs" / "firmware.md"
 def mirror(index, tmp_path_factory):
     """The directory of a mirror of telemetry and all that it needs."""
     output = tmp_path_factory.mktemp("mirror")
-    mip_index.build(conftest.TESTS / "packages", output, hash_length=64)
+    mip_index.mirror(["telemetry"], output, indexes=[str(index)])
     return output
 
 

@@ -286,7 +286,7 @@ show()
     check_record(before, ONE, {"thing": "1.0"})
     assert after.files == under("/ram/lib", TWO)
     check_record(after, TWO, {"thing": "2.0"})
-    assert after.record.count(["package", "thing", "2.0", "2.0"]) == 1
+    assert after.record.count(["package", "thing", "2.0", "2.0", things.url]) == 1
     fetched = [path for _, _, path in things.requests if path.startswith("/file/")]
     assert len(fetched) == len(ONE) + len(TWO) - 1
 

@@ -12,14 +12,19 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
+import index_build
+import index_serve
+import index_store
 import mip_index
 import pytest
 import trustme
 from device import Device, interpreter
-from mip_index import BuildError, build
+from index_build import build
 from mip_server import Server
+from mip_source import PublishError
 
 PACKAGES = Path(__file__).resolve().parent / "packages"
 TOOL = Path(mip_index.__file__)
@@ -187,13 +192,13 @@ def test_builds_are_the_same(tmp_path, monkeypatch):
 
 def test_a_wrong_build_time(tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(BuildError, match="yesterday"):
+    with pytest.raises(PublishError, match="yesterday"):
         build(PACKAGES, tmp_path / "index")
 
 
 @pytest.mark.parametrize("length", [7, 65])
 def test_hashes_are_not_too_short_or_long(tmp_path, length):
-    with pytest.raises(BuildError, match="8 to 64"):
+    with pytest.raises(PublishError, match="8 to 64"):
         build(PACKAGES, tmp_path / "index", hash_length=length)
 
 
@@ -215,7 +220,7 @@ def test_contents_of_the_same_hash(tmp_path):
     other = tmp_path / "index" / "file" / hash[:2] / hash
     other.parent.mkdir(parents=True)
     other.write_bytes(b"other")
-    with pytest.raises(BuildError, match=f"{hash} has other content"):
+    with pytest.raises(PublishError, match=f"{hash} has other content"):
         build(tmp_path / "a", tmp_path / "index")
     assert other.read_bytes() == b"other"
 
@@ -237,7 +242,7 @@ def test_bytecode_can_be_added_later(tmp_path):
     write_simple(tmp_path / "a", "1")
     build(tmp_path / "a", tmp_path / "index", mpy_versions=[])
     assert not (tmp_path / "index" / "package" / "6").exists()
-    assert build(tmp_path / "a", tmp_path / "index") == []
+    assert build(tmp_path / "a", tmp_path / "index") == [("a", "1")]
     assert paths(read(tmp_path / "index", "6", "a", "1")) == ["a.mpy"]
     (entry,) = json.loads((tmp_path / "index" / "index.json").read_text())["packages"]
     assert entry["versions"] == {"6": ["1"], "py": ["1"]}
@@ -245,15 +250,15 @@ def test_bytecode_can_be_added_later(tmp_path):
 
 def test_unknown_bytecode(tmp_path):
     write_simple(tmp_path / "a", "1")
-    with pytest.raises(BuildError, match="mpy-cross"):
+    with pytest.raises(PublishError, match="mpy-cross"):
         build(tmp_path / "a", tmp_path / "index", mpy_versions=["99"])
     assert not (tmp_path / "index").exists()
 
 
 def test_a_compiler_of_another_version(tmp_path, monkeypatch):
-    write_simple(tmp_path / "a", "1")
-    monkeypatch.setattr(mip_index, "NEWEST_MPY", "5")
-    with pytest.raises(BuildError, match="wrote bytecode version 6, not 5"):
+    write_simple(tmp_path / "a", "1", text="compiled = 'never before'\n")
+    monkeypatch.setattr(index_build, "NEWEST_MPY", "5")
+    with pytest.raises(PublishError, match="wrote bytecode version 6, not 5"):
         build(tmp_path / "a", tmp_path / "index", mpy_versions=["5"])
 
 
@@ -277,7 +282,9 @@ def test_a_published_version_never_changes(tmp_path):
     before = tree(index)
     write_simple(tmp_path / "in" / "a", "1.1")
     write_simple(tmp_path / "in" / "b", "1.0", text="x = 2\n")
-    with pytest.raises(BuildError, match=r"^b 1\.0 is published with other content \(b\.py of b"):
+    with pytest.raises(
+        PublishError, match=r"^b 1\.0 is published with other content \(b\.py of b"
+    ):
         build(tmp_path / "in", index)
     assert tree(index) == before
 
@@ -296,7 +303,7 @@ def test_ways_in_which_content_changes(tmp_path, manifest, message):
     write_package(tmp_path / "a", metadata + 'module("a.py"); module("b.py")', **modules)
     build(tmp_path / "a", tmp_path / "index")
     write_package(tmp_path / "a", metadata + manifest)
-    with pytest.raises(BuildError, match=re.escape(f"({message})")):
+    with pytest.raises(PublishError, match=re.escape(f"({message})")):
         build(tmp_path / "a", tmp_path / "index")
 
 
@@ -305,7 +312,7 @@ def test_a_new_dependency_needs_a_new_version_too(tmp_path):
     write_simple(tmp_path / "in" / "b", "1")
     build(tmp_path / "in", tmp_path / "index")
     write_simple(tmp_path / "in" / "b", "2", text="x = 2\n")
-    with pytest.raises(BuildError, match=r"^a 1 is published .*\(b\.py of b\)"):
+    with pytest.raises(PublishError, match=r"^a 1 is published .*\(b\.py of b\)"):
         build(tmp_path / "in", tmp_path / "index")
 
 
@@ -340,7 +347,7 @@ def test_latest_never_moves_back(tmp_path):
 
 def test_order_of_versions():
     versions = ["0.9", "0.10", "1.0-alpha", "1.0-rc1", "1.0-rc2", "1.0", "1.0.1", "1.1", "10.0"]
-    assert sorted(reversed(versions), key=mip_index.version_key) == versions
+    assert sorted(reversed(versions), key=index_store.version_key) == versions
 
 
 def test_other_packages_stay(tmp_path):
@@ -352,67 +359,139 @@ def test_other_packages_stay(tmp_path):
     assert [entry["name"] for entry in listing["packages"]] == ["a", "b"]
 
 
-@pytest.mark.parametrize("how", ["before", "halfway"])
-@pytest.mark.parametrize("old_versions", [[], ["1"]])
-def test_interrupted_at_every_write(tmp_path, monkeypatch, old_versions, how):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
-    sources, old, whole = tmp_path / "in", tmp_path / "old", tmp_path / "whole"
+@pytest.fixture(scope="module", params=[[], ["1"]], ids=["new index", "old index"])
+def publishing(request, tmp_path_factory):
+    """Sources, the index before and the index after they are published, as directories."""
+    base = tmp_path_factory.mktemp("publishing")
+    sources, old, whole = base / "in", base / "old", base / "whole"
     old.mkdir()
-    for version in [*old_versions, "2"]:
+    for version in [*request.param, "2"]:
         if whole.exists():
             whole.rename(old)
         write_simple(sources / "a", version, text=f"x = {version}\n")
         write_simple(sources / "b", version, text=f"y = {version}\n", requires=["a"])
         shutil.copytree(old, whole)
-        build(sources, whole)
-    old_files, new_files = tree(old), tree(whole)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("SOURCE_DATE_EPOCH", "1")
+            build(sources, whole)
+    return sources, old, whole
 
+
+def assert_recovers(index, publishing):
+    """Check an index in which a build was interrupted, and that building again completes it."""
+    sources, old, whole = publishing
+    old_files, new_files = tree(old), tree(whole)
+    assert_whole(index)
+    # Every file is as before or as after; none has gone, and none is there for nothing.
+    files = tree(index)
+    left = {path for path in files if re.search(r"/?\.[^/]+\.tmp$", path)}
+    assert len(left) <= 1
+    assert set(old_files) <= set(files) - left <= set(new_files)
+    for path in set(files) - left:
+        assert files[path] in (old_files.get(path), new_files[path])
+    build(sources, index)
+    assert tree(index) == new_files
+    return left
+
+
+# Builds again and again, each time in a copy of an index and in a process of its own, which
+# kills itself right before its 1st, 2nd, 3rd ... change to a file, until one is not killed.
+KILL_SWEEP = """
+import itertools, os, shutil, signal, sys
+from index_build import build
+
+sources, old, copies = sys.argv[1:]
+build(sources, copies + "/warm")  # compiles, once for all
+
+def kill_at(step, index):
+    def hook(event, arguments):
+        nonlocal step
+        changes = event in ("os.rename", "os.mkdir", "os.remove") or (
+            event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if changes and str(arguments[0]).startswith(index):
+            step -= 1
+            if not step:
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
+for step in itertools.count(1):
+    index = f"{copies}/{step}"
+    shutil.copytree(old, index)
+    child = os.fork()
+    if not child:
+        kill_at(step, index)
+        build(sources, index)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status != -signal.SIGKILL:
+        sys.exit(status)
+"""
+
+
+def test_killed_at_every_point(publishing, tmp_path, monkeypatch, figures):
+    """An index in which a build was killed is whole, whatever the build had just done."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    sources, old, _ = publishing
+    tools = {**os.environ, "PYTHONPATH": str(TOOL.parent)}
+    command = [sys.executable, "-c", KILL_SWEEP, sources, old, tmp_path]
+    subprocess.run(command, env=tools, check=True)
+    shutil.rmtree(tmp_path / "warm")
+    steps = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
+    left = [bool(assert_recovers(index, publishing)) for index in steps]
+    # Each of 13 files is opened and renamed, and killed in between it leaves its temporary one.
+    assert len(steps) > 26 and sum(left) == 13
+    figures("places where a build is killed", len(steps) - 1)
+
+
+def test_a_full_disk_at_every_write(publishing, tmp_path, monkeypatch):
+    """An index on a disk that is full, from the middle of any write on, is whole."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    sources, old, _ = publishing
+    write_bytes = Path.write_bytes
     for step in itertools.count(1):
         index = tmp_path / str(step)
         shutil.copytree(old, index)
-        done, writes = interrupted_build(sources, index, step, how)
-        assert_whole(index)
-        # Every file is as before or as after; none has gone, and none is there for nothing.
-        files = tree(index)
-        assert set(old_files) <= set(files) <= set(new_files)
-        for path, content in files.items():
-            assert content in (old_files.get(path), new_files[path])
-        build(sources, index)
-        assert tree(index) == new_files
-        if done:
-            break
+        writes = 0
+
+        def write(path, data, step=step, index=index):
+            nonlocal writes
+            writes += path.is_relative_to(index)
+            if writes == step:
+                write_bytes(path, data[: len(data) // 2])
+                raise OSError(28, "No space left on device")
+            write_bytes(path, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "write_bytes", write)
+            try:
+                build(sources, index)
+                break
+            except OSError as error:
+                assert error.errno == 28
+        assert assert_recovers(index, publishing) == set()
     # 4 contents (2 modules, source and compiled), 4 versions, 4 latest, index.json.
-    assert writes == 13
+    assert step == 14
 
 
-def interrupted_build(sources, index, step, how):
-    """Build, failing at the write number `step`; return (whether it succeeded, writes done).
-
-    how: "before" the new file takes its place, or "halfway" through the bytes that are written.
-    """
-    writes = 0
-    replace, write_bytes = os.replace, Path.write_bytes
-
-    def failing_replace(source, destination):
-        nonlocal writes
-        if how == "before" and writes + 1 == step:
-            raise KeyboardInterrupt
-        writes += 1
-        replace(source, destination)
-
-    def failing_write(path, data):
-        if how == "halfway" and writes + 1 == step:
-            write_bytes(path, data[: len(data) // 2])
-            raise OSError(28, "No space left on device")
-        write_bytes(path, data)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "replace", failing_replace)
-        patch.setattr(Path, "write_bytes", failing_write)
-        with contextlib.suppress(KeyboardInterrupt, OSError):
-            build(sources, index)
-            return True, writes
-    return False, writes
+def test_built_again_published_files_keep_their_bytes(tmp_path):
+    """What is published keeps its bytes when its sources change and are built again and again."""
+    index = tmp_path / "index"
+    published = {}
+    for version in ("1.0", "1.1", "1.2"):
+        write_simple(tmp_path / "in" / "a", version, text=f"x = {version}\n")
+        write_simple(tmp_path / "in" / "b", version, text=f"y = {version}\n", requires=["a"])
+        write_simple(tmp_path / "in" / version, version, text="z = 1\n")
+        assert ("b", version) in build(tmp_path / "in", index)
+        assert_whole(index)
+        files = tree(index)
+        assert published.items() <= files.items()
+        published = {
+            path: data
+            for path, data in files.items()
+            if not path.endswith(("/latest.json", "index.json"))
+        }
+    assert len([path for path in published if path.startswith("package/6/b/")]) == 3
 
 
 # --- What is read ---
@@ -443,7 +522,7 @@ if options.extra or options.unknown or not options.more:
     write_package(base / "shared" / "part", "", one="", two="")
     (base / "shared" / "part" / "data.bin").write_bytes(b"\0\xff")
     write_package(base / "included", 'module("inc.py")', inc="")
-    source = mip_index.read_source(base / "a")
+    source = index_build.read_source(base / "a")
     assert (source.name, source.version) == ("a", "1.0")
     assert {file.path: file.opt for file in source.files} == {
         "pkg/sub/__init__.py": 3,
@@ -488,6 +567,21 @@ def test_options_of_required_packages(tmp_path):
     assert paths(read(tmp_path / "index", "py", "c")) == ["a.py", "b.py"]
 
 
+def test_prebuilt_modules_are_copied(tmp_path):
+    """Bytecode and native code that a package has is published as it is, in every kind."""
+    for name in ("a", "b"):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "fast.mpy").write_bytes(b"M\x06\x0a\x1f" + name.encode())
+    manifest = 'metadata(version="1")\npackage("", files=["fast.mpy"])\nmodule("slow.py")'
+    write_package(tmp_path / "in" / "a", manifest, slow="x = 1\n")
+    write_json_package(tmp_path / "in" / "b", version="1", urls=[["b/fast.mpy", "fast.mpy"]])
+    build(tmp_path / "in", tmp_path / "index", mpy_versions=["6", "5"])
+    for mpy in ("6", "5", "py"):
+        for name, path in (("a", "fast.mpy"), ("b", "b/fast.mpy")):
+            hash = dict(read(tmp_path / "index", mpy, name)["hashes"])[path]
+            assert read_file(tmp_path / "index", hash) == b"M\x06\x0a\x1f" + name.encode()
+
+
 def test_dependencies_elsewhere(tmp_path):
     base = tmp_path / "in"
     write_simple(base / "a", "1", text="x = 1\n", requires=["b", "os-path"])
@@ -514,6 +608,8 @@ def test_package_json(tmp_path):
             "d",
             "e@2",
             ["github:o/r", "v1", "more"],
+            ["github:o/s", "latest"],
+            "https://github.com/o/t",
             "https://u@h/x.json",
             ["f", "0.1"],
         ],
@@ -528,6 +624,9 @@ def test_package_json(tmp_path):
         ["d", "latest"],
         ["e", "2"],
         ["github:o/r", "v1"],
+        # To upstream and mpremote "latest" would be a branch.
+        ["github:o/s", ""],
+        ["github:o/t", ""],
         ["https://u@h/x.json", "latest"],
         ["f", "0.1"],
     ]
@@ -545,12 +644,15 @@ def test_packages_are_found_in_directories(tmp_path):
     for path in ("x/a", "x/y/b", "x/.hidden/c", "x/a/tests/d"):
         write_simple(tmp_path / path, "1")
     (tmp_path / "x" / "README").write_text("")
-    assert list(mip_index.find_packages([tmp_path / "x"])) == ["a", "b"]
-    with pytest.raises(BuildError, match="README: no manifest"):
+    assert list(index_build.find_packages([tmp_path / "x"])) == ["a", "b"]
+    with pytest.raises(PublishError, match="README: no manifest"):
         build(tmp_path / "x" / "README", tmp_path / "index")
     write_simple(tmp_path / "z" / "a", "1")
-    with pytest.raises(BuildError, match=r"a is also in .*x"):
+    with pytest.raises(PublishError, match=r"a is also in .*x"):
         build([tmp_path / "x", tmp_path / "z"], tmp_path / "index")
+    write_simple(tmp_path / "Z" / "A", "1")
+    with pytest.raises(PublishError, match=r"A is also in .*x/a"):
+        build([tmp_path / "x", tmp_path / "Z"], tmp_path / "index")
     # The same one twice is no trouble.
     assert build([tmp_path / "x" / "a", tmp_path / "x"], tmp_path / "index")
 
@@ -569,7 +671,7 @@ MANIFEST_ERRORS = [
     ("x = = 1", "SyntaxError"),
     ("\ninclude('gone.py')", "gone.py: FileNotFoundError"),
     ('metadata(version="1"); module("bad.py")', r"bad.py: mpy-cross: .*line 2.*SyntaxError"),
-    ('metadata(version="1"); module("a.py"); package(".", files=["a.mpy"])', "a.mpy, and the sou"),
+    ('metadata(version="1"); module("a.py"); package(".", files=["a.mpy"])', "a.mpy clashes with"),
 ]
 
 
@@ -577,7 +679,7 @@ MANIFEST_ERRORS = [
 def test_mistakes_in_manifests(tmp_path, manifest, message):
     write_package(tmp_path / "p", manifest, a="", bad="\nx = = 1")
     (tmp_path / "p" / "a.mpy").write_bytes(b"M\x06")
-    with pytest.raises(BuildError, match=message) as error:
+    with pytest.raises(PublishError, match=message) as error:
         build(tmp_path / "p", tmp_path / "index")
     assert str(tmp_path / "p") in str(error.value)
     assert not (tmp_path / "index").exists()
@@ -594,6 +696,10 @@ JSON_ERRORS = [
     ('{"version": "1", "urls": [["fs:a.py", "a.py"]]}', "'fs:a.py'"),
     ('{"version": "1", "urls": [["b.py", "b.py"], ["c.py", "C.py"]]}', r"b.py, \S+C.py"),
     ('{"version": "1", "deps": [["a", 1]]}', "a name and a version"),
+    ('{"version": "1", "deps": [[]]}', "a name and a version"),
+    ('{"version": "1", "deps": ["@1"]}', "without a name"),
+    ('{"version": "1", "deps": ["./a"]}', "not a name, so it cannot be published: ./a"),
+    ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
     ('{"urls": [["a.py", "a.py"]]}', "no version"),
     ('{"version": "1"}', "no files"),
@@ -605,7 +711,7 @@ def test_mistakes_in_package_json(tmp_path, text, message):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "package.json").write_text(text)
     (tmp_path / "p" / "a.py").write_text("")
-    with pytest.raises(BuildError, match=message) as error:
+    with pytest.raises(PublishError, match=message) as error:
         build(tmp_path / "p", tmp_path / "index")
     assert str(tmp_path / "p") in str(error.value)
 
@@ -613,7 +719,7 @@ def test_mistakes_in_package_json(tmp_path, text, message):
 @pytest.mark.parametrize("name", ["a b", ".a", "a@1", "a.py", "a.json"])
 def test_names_that_cannot_be_installed(tmp_path, name):
     write_package(tmp_path / name, 'metadata(version="1"); module("m.py")', m="")
-    with pytest.raises(BuildError, match="cannot be a package's name"):
+    with pytest.raises(PublishError, match="cannot be a package's name"):
         build(tmp_path / name, tmp_path / "index")
 
 
@@ -625,15 +731,22 @@ def test_files_that_collide(tmp_path):
     build(tmp_path / "in", tmp_path / "index")
     assert paths(read(tmp_path / "index", "py", "d")) == ["same.py"]
     write_package(tmp_path / "in" / "e", 'metadata(version="1"); require("a"); require("c")')
-    with pytest.raises(BuildError, match="^e: same.py of a and of c are different"):
+    with pytest.raises(PublishError, match="^e: same.py of a and of c are different"):
         build(tmp_path / "in", tmp_path / "index")
+
+
+@pytest.mark.parametrize("deps", [["c@1", "c", "c@2"], [["c", "1"], ["c", "2"], "c"]])
+def test_versions_elsewhere_that_collide(tmp_path, deps):
+    write_json_package(tmp_path / "a", version="1", deps=deps)
+    with pytest.raises(PublishError, match="^a: needs c in 1, and in 2"):
+        build(tmp_path / "a", tmp_path / "index")
 
 
 @pytest.mark.parametrize("deps", [[["b", "1"], "b@0"], ["b@0", "b"]])
 def test_versions_that_collide(tmp_path, deps):
     write_json_package(tmp_path / "in" / "a", version="1", deps=deps)
     write_simple(tmp_path / "in" / "b", "1")
-    with pytest.raises(BuildError, match="^a: needs b in its own version, and in 0"):
+    with pytest.raises(PublishError, match="^a: needs b in its own version, and in 0"):
         build(tmp_path / "in", tmp_path / "index")
 
 
@@ -642,7 +755,7 @@ def test_an_index_of_another_kind(tmp_path, text, message):
     write_simple(tmp_path / "a", "1")
     (tmp_path / "index").mkdir()
     (tmp_path / "index" / "index.json").write_text(text)
-    with pytest.raises(BuildError, match=message):
+    with pytest.raises(PublishError, match=message):
         build(tmp_path / "a", tmp_path / "index")
     assert (tmp_path / "index" / "index.json").read_text() == text
 
@@ -814,7 +927,7 @@ def test_wrong_command_lines(arguments, tmp_path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["build"], ["serve"]])
+@pytest.mark.parametrize("command", [[], ["build"], ["mirror"], ["check"], ["serve"]])
 def test_help_has_an_example(command, capsys):
     with pytest.raises(SystemExit) as error:
         mip_index.main([*command, "--help"])
@@ -865,6 +978,34 @@ def test_serve_with_tls(index, tmp_path, name):
                 assert secure.recv(15) == b"HTTP/1.1 200 OK"
 
 
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/index.json", False),
+        ("/package/6/crc/latest.json", False),
+        ("/package/py/crc/latest.json", False),
+        ("/package/6/crc/1.0.0.json", True),
+        ("/package/py/latest/1.0.json", True),
+        ("/file/2a/2a96b5ca", True),
+        ("/file/2a/latest.json", False),
+        ("/other", False),
+    ],
+)
+def test_what_may_be_kept(path, kept):
+    """What never changes may be kept for a year, what moves for a minute."""
+    value = index_serve.cache_control(path)
+    assert ("max-age=31536000, immutable" in value, "max-age=60" in value) == (kept, not kept)
+
+
+def test_serve_says_what_may_be_kept(index):
+    """The answers of `serve` say so."""
+    with serving(index, "--bind", "127.0.0.1") as line:
+        url = re.search(r'index="(.*)"', line)[1]
+        for name, kept in (("latest", False), ("1.0.0", True)):
+            with urllib.request.urlopen(f"{url}/package/6/crc/{name}.json") as answer:
+                assert ("immutable" in answer.headers["Cache-Control"]) == kept
+
+
 def test_serve_with_a_certificate(index, tmp_path):
     certificate = trustme.CA().issue_cert("localhost")
     certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
@@ -875,7 +1016,7 @@ def test_serve_with_a_certificate(index, tmp_path):
 
 
 def test_reachable_address():
-    assert mip_index.reachable_address("10.0.0.1") == "10.0.0.1"
-    address = mip_index.reachable_address("0.0.0.0")
+    assert index_serve.reachable_address("10.0.0.1") == "10.0.0.1"
+    address = index_serve.reachable_address("0.0.0.0")
     assert address != "0.0.0.0"
     socket.inet_aton(address)

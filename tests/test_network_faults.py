@@ -639,9 +639,13 @@ def chunked(body, *lines):
 REFUSED = "refused"
 # What a server sends, after which it closes the connection: the body, or "refused".
 FRAMINGS = {
-    # Bounded like a line of the head, but not read on.
-    "a trailer of 1,024 bytes": (
+    # Bounded like the head.
+    "a long trailer": (
         chunked(b"5\r\nfirst\r\n0\r\nX:" + b"y" * 1022 + b"\r\n\r\n"),
+        "first",
+    ),
+    "a trailer of 20,000 bytes": (
+        chunked(b"5\r\nfirst\r\n0\r\nX:" + b"y" * 20000 + b"\r\n\r\n"),
         REFUSED,
     ),
     # Rows 17 and 4: lengths.
@@ -676,8 +680,13 @@ FRAMINGS = {
         "first",
     ),
     "bare line feeds": (b"HTTP/1.1 200 OK\nContent-Length: 5\n\nfirst", "first"),
-    "99 headers": (head(*[b"X: y"] * 97, b"Content-Length: 5") + b"first", "first"),
-    "200 headers": (head(*[b"X: y"] * 200, b"Content-Length: 5") + b"first", REFUSED),
+    "long Content-Length": (head(b"Content-Length: " + b"0" * 1100 + b"5") + b"first", REFUSED),
+    "long Transfer-Encoding": (
+        head(b"Transfer-Encoding: chunked" + b" " * 1100) + b"5\r\nfirst\r\n0\r\n\r\n",
+        REFUSED,
+    ),
+    "2,000 headers": (head(*[b"X: y"] * 2000, b"Content-Length: 5") + b"first", "first"),
+    "3,000 headers": (head(*[b"X: y"] * 3000, b"Content-Length: 5") + b"first", REFUSED),
     "end in the headers": (OK + b"Content-Length: 5\r\n", REFUSED),
     "end in a header line": (OK + b"Content-Le", REFUSED),
     # Row 19: status lines.
@@ -719,8 +728,13 @@ FRAMINGS = {
     "a longer chunk": (chunked(b"5\r\nfirst!\r\n0\r\n\r\n"), REFUSED),
     "a shorter chunk": (chunked(b"6\r\nfirst\r\n0\r\n\r\n"), REFUSED),
     "oversize line": (chunked(b"0" * 1500 + b"5\r\nfirst\r\n0\r\n\r\n"), REFUSED),
-    "oversize extension": (
+    "long extension": (chunked(b"5;" + b"x" * 1022 + b"\r\nfirst\r\n0\r\n\r\n"), "first"),
+    "size behind a long extension": (
         chunked(b"5;" + b"x" * 1022 + b"first\r\n0\r\n\r\n" + b"\r\nfirst\r\n0\r\n\r\n"),
+        REFUSED,
+    ),
+    "oversize extension": (
+        chunked(b"5;" + b"x" * 20000 + b"\r\nfirst\r\n0\r\n\r\n"),
         REFUSED,
     ),
     "no final chunk": (chunked(b"5\r\nfirst\r\n"), REFUSED),

@@ -99,6 +99,17 @@ def test_files(server):
     assert get(server, "/a%20b\u00e9")[2] == b"x"
 
 
+def test_how_long_files_may_be_kept(tmp_path):
+    """Files, and nothing else, have the Cache-Control that a function of their path tells."""
+    (tmp_path / "a").write_bytes(b"x")
+    with Server(tmp_path, cache_control=lambda path: f"of {path}") as server:
+        server.routes["/route"] = Reply(200)
+        assert get(server, "/a?b=c")[1]["Cache-Control"] == "of /a"
+        assert get(server, "/a", "HEAD")[1]["Cache-Control"] == "of /a"
+        for target in ("/missing", "/route"):
+            assert "Cache-Control" not in get(server, target)[1]
+
+
 def test_missing_files(server):
     (server.root / "a").write_bytes(b"x")
     (server.root / "d").mkdir()

@@ -834,8 +834,8 @@ def test_the_request(device):
         assert fetch(device, server.url + "/a b?c=d") == [(200, b"hello")]
     assert server.requests == [
         [
-            b"GET /a%%20b?c=d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: mip\r\n\r\n"
-            % server.port
+            b"GET /a%%20b?c=d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: mip\r\n"
+            b"Accept-Encoding: identity\r\n\r\n" % server.port
         ]
     ]
 

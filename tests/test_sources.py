@@ -53,7 +53,7 @@ def refused(device, net, *arguments, **options):
 def packages(device):
     """{name: (version, asked)} of the packages in the record."""
     record = device.record()
-    return {line[1]: tuple(line[2:]) for line in record if line[0] == "package"}
+    return {line[1]: tuple(line[2:4]) for line in record if line[0] == "package"}
 
 
 def put_local(device, path, text):
@@ -1432,15 +1432,15 @@ def test_the_record(device, net):
     files = device.tree()
     assert lines(device.record()) == sorted(
         [
-            ["package", "asked", "1.5", "latest"],
+            ["package", "asked", "1.5", "latest", INDEX],
             ["file", "asked.mpy", sha256(files["asked.mpy"])],
             ["dep", "pinned", "2.0"],
             ["dep", "github:org/repo", "v1"],
-            ["package", "pinned", "2.0", None],
+            ["package", "pinned", "2.0", None, INDEX],
             ["file", "pinned.mpy", sha256(files["pinned.mpy"])],
-            ["package", "github:org/repo", "v1", None],
+            ["package", "github:org/repo", "v1", None, None],
             ["file", "m.py", sha256(files["m.py"])],
-            ["package", f"{WEB}/single.py", None, "latest"],
+            ["package", f"{WEB}/single.py", None, "latest", None],
             ["file", "single.py", sha256(files["single.py"])],
         ],
         key=str,

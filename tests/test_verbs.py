@@ -88,7 +88,7 @@ def modules(*paths):
 def packages(device):
     """{name: (version, asked)} of the packages in the record."""
     record = device.record()
-    return {line[1]: tuple(line[2:]) for line in record if line[0] == "package"}
+    return {line[1]: tuple(line[2:4]) for line in record if line[0] == "package"}
 
 
 def owned(device):
@@ -1149,7 +1149,7 @@ def record_of(**packages):
     """The text of a record of these packages, name=(version, files)."""
     lines = [["mip", 1]]
     for name, (version, files) in packages.items():
-        lines.append(["package", name, version, "latest"])
+        lines.append(["package", name, version, "latest", INDEX])
         lines += [["file", path, sha256(data)] for path, data in files.items()]
     return "".join(json.dumps(line) + "\n" for line in lines)
 

@@ -109,6 +109,8 @@ class Server(socketserver.ThreadingTCPServer):
              later, and the first ones later by another round trip, as on a network that first
              has to connect.  Requests sent ahead share one round trip, as they do there
     verbose  write a line per request to stderr
+    cache_control  a function of a URL's path that returns the Cache-Control of the file there;
+             None sends none
 
     Use it as a context manager, which serves from a thread, or call serve_forever() and then
     close().  Raises OSError when the address cannot be had.
@@ -132,12 +134,22 @@ class Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def __init__(
-        self, root, *, tls=None, sites=None, host="127.0.0.1", port=0, delay=0, verbose=False
+        self,
+        root,
+        *,
+        tls=None,
+        sites=None,
+        host="127.0.0.1",
+        port=0,
+        delay=0,
+        verbose=False,
+        cache_control=None,
     ):
         self.root = root
         self.sites = sites or {}
         self.routes = {}
         self.verbose = verbose
+        self.cache_control = cache_control
         self._tls = tls
         self._delay = delay
         self._lock = threading.Lock()
@@ -377,7 +389,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             kind = "application/json" if path.endswith(".json") else "application/octet-stream"
-            head = self.head(200, {"Content-Type": kind, "Content-Length": str(size)})
+            headers = {"Content-Type": kind, "Content-Length": str(size)}
+            if self.server.cache_control:
+                headers["Cache-Control"] = self.server.cache_control(self.path.partition("?")[0])
+            head = self.head(200, headers)
             left = 0 if self.command == "HEAD" else size
             while True:
                 data = file.read(min(BLOCK, left))

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # size of upstream's mip and requests together; None where there is no aim). The limit is what
 # the module has: a change that makes it larger says so here, one that makes it smaller, too.
 BUDGETS = (
-    ("mip/__init__.py", 14300, 7168, 5159),
-    ("mip/__main__.py", 2120, 1024, None),
+    ("mip/__init__.py", 16670, 7168, 5159),
+    ("mip/__main__.py", 3000, 1024, None),
 )
 
 

@@ -102,6 +102,12 @@ class socket(io.IOBase):
     def settimeout(self, seconds):
         pass
 
+    def setblocking(self, flag):
+        pass
+
+    def setsockopt(self, level, option, value):
+        pass
+
     def connect(self, address):
         global connections
         _ask("connect")

@@ -1,0 +1,371 @@
+"""The benchmark counts and computes what it says, on installs that are as small as can be."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import xml.etree.ElementTree
+from contextlib import closing
+from statistics import median
+
+import bench
+import bench_chart
+import bench_device
+import bench_report
+import bench_site
+import conftest
+import pytest
+from bench_device import BenchError
+from test_server import read_answer, request
+
+TINY = bench.Scope(2, (15,), (1, 2), 4096, 2, (1, 3), 8192, 1)
+CLIENTS = ("ours", "upstream")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """The directory that `tools/bench --quick` has written to, with less to measure."""
+    directory = tmp_path_factory.mktemp("bench") / "made"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench, "QUICK", TINY)
+        assert bench.main(["--quick", "--output", str(directory)]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def found(output):
+    """What it has written to bench.json."""
+    return json.loads((output / "bench.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def cells(found):
+    """The measured times and counts: {(title, round trip): cell}."""
+    return {(cell["title"], cell["rtt_ms"]): cell for cell in found["time"]["cells"]}
+
+
+@pytest.fixture
+def board(tmp_path):
+    """An interpreter with both mips."""
+    place = tmp_path / "board"
+    place.mkdir()
+    return bench_device.Bench(place)
+
+
+# --- What it writes ---
+
+
+def test_what_is_written(output):
+    """A run writes the figures, the tables and both charts, and leaves nothing in build/."""
+    names = ["bench.json", "bench.md", "heap.svg", "time.svg"]
+    assert sorted(path.name for path in output.iterdir()) == names
+    assert not [path for path in conftest.BUILD.glob("bench-*") if str(os.getpid()) in path.name]
+
+
+def test_every_case_is_measured(cells, found):
+    """There is a cell for each case and round trip, with a time for each round."""
+    titles = ["1 file", "2 files", "1 file of 4 KiB", "2 files, nothing changed"]
+    titles.append("2 files, certificate checked")
+    assert list(cells) == [(title, rtt) for title in titles for rtt in TINY.rtts]
+    for cell in cells.values():
+        assert len(cell["ours"]["ms"]) == TINY.rounds
+        assert (cell["upstream"] is None) == cell["checked"]
+        if not cell["checked"]:
+            assert len(cell["upstream"]["ms"]) == TINY.rounds
+    assert found["time"]["server_ms_per_answer"] > 0
+
+
+def test_counts(cells):
+    """Requests, connections and bytes are those of one document and its files."""
+    for cell in cells.values():
+        for name in CLIENTS:
+            if not cell[name]:
+                continue
+            fetched = 0 if cell["again"] else cell["files"]
+            assert cell[name]["requests"] == 1 + fetched
+            assert cell[name]["connections"] == (1 if name == "ours" else 1 + fetched)
+            assert cell[name]["written"] == fetched
+            bodies = 0 if cell["again"] else cell["file_bytes"]
+            assert bodies < cell[name]["bytes"] < bodies + 200 * (2 + fetched)
+
+
+def test_medians_and_ratios(cells):
+    """A ratio is that of the medians of the times that are listed."""
+    for cell in cells.values():
+        for name in CLIENTS:
+            if cell[name]:
+                assert cell[name]["median_ms"] == median(cell[name]["ms"])
+        peer = cells["2 files", cell["rtt_ms"]] if cell["checked"] else cell
+        if peer["upstream"]:
+            quotient = cell["ours"]["median_ms"] / peer["upstream"]["median_ms"]
+            assert cell["ratio"] == pytest.approx(quotient, rel=1e-3)
+
+
+def test_every_time_has_its_round_trips(cells):
+    """No time is shorter than the round trips in it: TCP, TLS and an answer, for each host."""
+    for cell in cells.values():
+        for name in CLIENTS:
+            if cell[name]:
+                least = 3 * cell["rtt_ms"] * cell[name]["connections"]
+                assert min(cell[name]["ms"]) > least
+
+
+def test_heaps(found):
+    """Each heap is a multiple of the step, and its ratio that of both."""
+    heap = found["heap"]["cells"]
+    assert [(cell["files"], cell["scheme"]) for cell in heap] == [
+        (files, scheme) for files in TINY.heap_files for scheme in ("http", "https")
+    ]
+    for cell in heap:
+        for name in CLIENTS:
+            assert cell[name] > 0
+            assert cell[name] % TINY.step == 0
+        assert cell["ratio"] == pytest.approx(cell["ours"] / cell["upstream"], rel=1e-3)
+
+
+def test_sizes(found, module_path, request):
+    """Our sizes are those of the compiled modules; upstream's are marked as quoted."""
+    if request.config.getoption("--source"):
+        pytest.skip("--source: the modules are not compiled")
+    ours = found["size"]["ours"]
+    assert ours["library"] == (module_path / "mip" / "__init__.mpy").stat().st_size
+    assert ours["command_line"] == (module_path / "mip" / "__main__.mpy").stat().st_size
+    assert found["size"]["upstream"]["library"] == 2240 + 2919
+    assert found["size"]["upstream"]["command_line"] == 627 + 2381
+    assert found["size"]["upstream"]["measured"] is False
+
+
+def test_the_tables(output, cells, found):
+    """bench.md has a row for each case and round trip with its ratio, and all heaps."""
+    text = (output / "bench.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    for (title, _), cell in cells.items():
+        middle = bench_report.seconds(cell["ours"]["median_ms"])
+        pattern = rf"\| {title} \| {middle} \(.* to .* s\) \| .* \| {cell['ratio']:.3f} \|"
+        assert [row for row in rows if re.fullmatch(pattern, row)], pattern
+    for cell in found["heap"]["cells"]:
+        noun = bench_report.plural(cell["files"])
+        row = f"| {noun}, {cell['scheme'].upper()} | {cell['ours']:,} | {cell['upstream']:,} | "
+        assert row + f"{cell['ratio']:.3f} |" in rows
+    # Each table has as many columns in every row as in its head.
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_the_charts(output, cells, found):
+    """The charts are XML, with a mark for each figure: in order, and higher for more."""
+    times = [cells[title, TINY.rtts[-1]] for title in ("1 file", "2 files")]
+    heaps = [cell for cell in found["heap"]["cells"] if cell["scheme"] == "https"]
+    curves = {
+        "time.svg": {name: [cell[name]["median_ms"] for cell in times] for name in CLIENTS},
+        "heap.svg": {name: [cell[name] for cell in heaps] for name in CLIENTS},
+    }
+    for file, values in curves.items():
+        root = xml.etree.ElementTree.parse(output / file).getroot()
+        marks = [
+            [(float(mark.get("cx")), float(mark.get("cy"))) for mark in root.iter(SVG + "circle")],
+            [
+                (float(mark.get("x")) + 4, float(mark.get("y")) + 4)
+                for mark in root.iter(SVG + "rect")
+                if mark.get("class") == "second"
+            ],
+        ]
+        assert [x for x, _ in marks[0]] == sorted(x for x, _ in marks[0])
+        heights = []
+        for name, places in zip(CLIENTS, marks, strict=True):
+            assert len(places) == len(values[name])
+            heights += zip(values[name], [-y for _, y in places], strict=True)
+        heights.sort()
+        # To a tenth, as places are rounded.
+        for (_, lower), (_, higher) in zip(heights, heights[1:], strict=False):
+            assert lower <= higher + 0.2
+        labels = [text.text for text in root.iter(SVG + "text")]
+        assert set(CLIENTS) <= set(labels)
+
+
+def test_budgets():
+    """What is over its budget is said to be, what is not is not."""
+    side = {"requests": 1, "written": 0}
+    cell = {"title": "50 files", "rtt_ms": 50, "again": False, "ours": side}
+    again = {"title": "again", "rtt_ms": 0, "again": True, "ours": {**side, "requests": 2}}
+    for ratio, verdict in ((0.08, ""), (0.0801, "   over")):
+        lines = bench_report.verdicts({"time": {"cells": [{**cell, "ratio": ratio}, again]}})
+        assert lines.splitlines()[0].endswith(f" of   0.08{verdict}")
+        assert lines.splitlines()[1].endswith("2 of      1   over")
+        assert lines.splitlines()[2].endswith("0 of      0")
+    heap = {"scheme": "http", "upstream": 500}
+    cells = [{**heap, "files": 1, "ours": 400, "ratio": 0.8}]
+    cells.append({**heap, "files": 9, "ours": 600, "ratio": 1.2})
+    assert list(bench_report.budgets({"heap": {"cells": cells}})) == [
+        ("heap for 1 file, http: part of upstream's", 0.8, 0.9),
+        ("heap for 9 files, http: part of that for 1", 1.5, 1.1),
+    ]
+
+
+# --- The link and the server ---
+
+
+def test_the_link(tmp_path):
+    """A round trip takes its time, and so do two that begin one after the other: not twice."""
+    package = bench_site.small_files(2)
+    paths = [path for path in bench_site.routes([package]) if path.startswith("/file/")]
+    bodies = list(package.files.values())
+    rtt = 0.06
+    with (
+        bench_site.serve(bench_site.routes([package]), tmp_path, rtt=rtt * 1000) as server,
+        closing(socket.create_connection(server.server_address)) as sock,
+        sock.makefile("rb") as file,
+    ):
+        took = []
+        for _ in range(5):
+            starts = []
+            for path in paths:
+                time.sleep(rtt / 10)  # else both would be one piece of data to the link
+                starts.append(time.monotonic())
+                sock.sendall(request(path))
+            for start, body in zip(starts, bodies, strict=True):
+                assert read_answer(file)[2] == body
+                took.append(time.monotonic() - start)
+    assert min(took) >= rtt
+    # A link that delays one piece of data after the other takes 1.9 round trips each time.
+    assert min(took[1::2]) < 1.5 * rtt
+
+
+def test_files_are_what_the_index_says(device):
+    """The modules that are installed differ, have the hashes of the index, and load."""
+    package = bench_site.small_files(6)
+    routes = bench_site.routes([package])
+    for path, content in package.files.items():
+        hash = hashlib.sha256(content).hexdigest()[:8]
+        assert f"/file/{hash[:2]}/{hash}" in routes
+        file = device.lib / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    assert len(set(package.files.values())) == 6
+    names = [path.removesuffix(".mpy").replace("/", ".") for path in package.files]
+    script = (
+        "import sys\nfor name in sys.argv[1:]: print(__import__(name, None, None, ['x']).NUMBER)"
+    )
+    lines = device.run(script, *names, check=True).lines
+    assert lines == [f"number {6000 + number:06}" for number in range(6)]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_wrong_file_ends_the_benchmark(board, tmp_path, client):
+    """An install whose files are not right is not counted as one."""
+    package = bench_site.small_files(2)
+    routes = bench_site.routes([package])
+    path = next(path for path in routes if path.startswith("/file/"))
+    routes[path] = bench_site.route(b"something else")
+    with (
+        bench_site.serve(routes, tmp_path / "nothing") as server,
+        pytest.raises(BenchError, match=rf"{client}, files_2: .*"),
+    ):
+        board.install(getattr(board, client), package, server.url, board.target())
+
+
+# --- The heap ---
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_heap_that_is_too_small(board, tmp_path, client):
+    """An install fails with little heap and succeeds with much, and each is noticed."""
+    package = bench_site.small_files(2)
+    client = getattr(board, client)
+    with bench_site.serve(bench_site.routes([package]), tmp_path / "nothing") as server:
+        fits = [board.fits(client, package, server.url, free) for free in (1024, 1 << 16)]
+    assert fits == [False, True]
+
+
+@pytest.mark.parametrize("guess", [0, 64, 640, 1280, 100_000])
+@pytest.mark.parametrize("need", [1, 64, 65, 1279, 1280])
+def test_the_least(guess, need):
+    """The least heap is the smallest multiple of the step that does, whatever was guessed."""
+    tried = []
+
+    def succeeds(number):
+        tried.append(number)
+        return number >= need
+
+    assert bench_device.least(succeeds, guess, 64, 3) == -(-need // 64) * 64
+    assert len(tried) == len(set(tried)) < 40
+    assert all(number % 64 == 0 for number in tried)
+
+
+@pytest.mark.parametrize(
+    ("holes", "least"), [({6}, 7), ({6, 8}, 9), ({8}, 9), ({11}, 12), ({7, 8, 14}, 9), ({99}, 5)]
+)
+def test_the_least_is_certain(holes, least):
+    """Where a larger heap does not do, the search goes on above it."""
+    assert bench_device.least(lambda n: n // 64 >= 5 and n // 64 not in holes, 0, 64, 3) == (
+        64 * least
+    )
+
+
+def test_no_heap_is_enough():
+    """A search that finds nothing ends."""
+    with pytest.raises(BenchError, match="not enough"):
+        bench_device.least(lambda number: False, 0, 64, 3)
+
+
+# --- The chart ---
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "numbers"),
+    [
+        (3, 30, [2, 5, 10, 20, 50]),
+        (0.3, 0.4, [0.2, 0.5]),
+        (5, 5, [5]),
+        (1, 1000, [1, 10, 100, 1000]),
+        (4.4, 240, [2, 5, 10, 20, 50, 100, 200, 500]),
+    ],
+)
+def test_ticks(low, high, numbers):
+    """The numbers on an axis are round, and enclose all values."""
+    assert bench_chart.ticks(low, high) == pytest.approx(numbers)
+
+
+# --- The command ---
+
+
+def run(*words, **environment):
+    """Run tools/bench."""
+    return subprocess.run(
+        [conftest.ROOT / "tools" / "bench", *words],
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=60,
+        text=True,
+    )
+
+
+def test_help():
+    """--help says what is measured, and how to begin."""
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("requests", "least free heap", "ratio", "tools/bench --quick", "--output"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("words", [["--rounds", "0"], ["--only", "speed"], ["--fast"]])
+def test_a_wrong_command_line(words, capsys):
+    """A wrong option ends the command with status 2 before anything is measured."""
+    with pytest.raises(SystemExit) as ended:
+        bench.main(words)
+    assert ended.value.code == 2
+    assert "usage: tools/bench" in capsys.readouterr().err
+
+
+def test_an_interpreter_without_a_mip(tmp_path, monkeypatch, capsys):
+    """An interpreter that has no mip, or is none, ends the command with status 1 and a reason."""
+    for name, reason in (("false", "no mip"), ("no-such-program", "no such interpreter")):
+        monkeypatch.setenv("MICROPYTHON", name)
+        assert bench.main(["--quick", "--output", str(tmp_path / "out")]) == 1
+        assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

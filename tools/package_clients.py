@@ -1,0 +1,68 @@
+"""What clients make of a package.json, where that is not what mip_source.py says.
+
+Those are ours (this mip, as which mip_source.py reads), upstream (the mip in MicroPython) and
+mpremote; the latter two read alike, here.
+"""
+
+import posixpath
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from index_build import NEWEST_MPY
+from mip_source import DEFAULT_REF, DOCUMENT, FORGES, index_document, is_file
+
+CLIENTS = ("ours", "upstream", "mpremote")
+FIELD = ("upstream", "mpremote")
+
+# The URLs that upstream and mpremote take for full ones.
+FIELD_PREFIXES = ("http://", "https://", "codeberg:", "github:", "gitlab:")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a package.json.
+
+    entry    what in it, as "urls[2]", or "" for all of it
+    reason   what is wrong
+    clients  those for which it is: of CLIENTS
+    warning  whether all clients install it, but perhaps not as it was meant
+    """
+
+    entry: str
+    reason: str
+    clients: tuple = CLIENTS
+    warning: bool = False
+
+    def __str__(self):
+        kind = "warning" if self.warning else "error"
+        clients = "" if self.clients == CLIENTS else f" ({', '.join(self.clients)})"
+        return f"{kind}: {self.entry}{': ' if self.entry else ''}{self.reason}{clients}"
+
+
+def field_url(base, source, ref):
+    """Return the URL that upstream and mpremote fetch for an entry of `urls`.
+
+    base: the document, ref: that it was asked for at.
+    """
+    if not source.startswith(FIELD_PREFIXES):
+        source = f"{base.rpartition('/')[0]}/{source}"
+    forge, _, path = source.partition(":")
+    if forge not in FORGES:
+        return source
+    owner, repo, *inside = path.split("/") if "/" in path else (path, "")
+    return FORGES[forge].format(f"{owner}/{repo}", "/".join(inside), ref or DEFAULT_REF)
+
+
+def field_dependency(name, version, index):
+    """Return the URL that upstream and mpremote fetch for an entry of `deps`."""
+    if not name.startswith(FIELD_PREFIXES):
+        return index_document(index, NEWEST_MPY, name, version)
+    if not is_file(name) and not name.endswith(".json"):
+        name = f"{name.rstrip('/')}/{DOCUMENT}"
+    return field_url("", name, version)
+
+
+def normal(url):
+    """Return a URL without the dots in its path."""
+    scheme, host, path, query, _ = urlsplit(url)
+    return urlunsplit((scheme, host, posixpath.normpath(path), query, ""))
