@@ -43,7 +43,7 @@ Let nothing else run meanwhile.
 EXAMPLES = """\
 examples:
   tools/bench --quick --output build/bench     a look at it, in a few seconds
-  tools/bench                                  everything, into docs/; takes half an hour
+  tools/bench                                  everything, into docs/; takes 45 minutes
   tools/bench --only heap --output build/bench
 """
 
