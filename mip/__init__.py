@@ -21,7 +21,7 @@ from micropython import const
 
 # ---- 1. constants, InstallError --------------------------------------------------------
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # A file of certificates, DER or PEM, that vouch for servers; None: servers are not checked.
 cafile = None
@@ -188,7 +188,10 @@ class _Connection:
         while True:
             line = self._line()
             if not line.strip():
-                if self.chunked:
+                if self.status_code in (204, 304):  # they have no body, whatever the head says
+                    self.chunked = False
+                    self.left = 0
+                elif self.chunked:
                     self.left = 0
                 return
             name, value = line.split(b":", 1)
@@ -249,9 +252,8 @@ class _Connection:
         """Ends this answer. The connection is kept if it can carry another one."""
         try:
             # The page that comes with an error is read: a new connection would cost more.
-            rest = bytearray(_PART)
             while self.keep and (self.left or self.chunked) and self.got < _LINE:
-                self.readinto(rest)
+                self.readinto(bytearray(_PART))
         except (OSError, ValueError):
             self.keep = False
         if self.left != 0 or self.chunked or not self.keep:
@@ -888,7 +890,7 @@ class _Planner:
                     if deps > _PACKAGES:
                         raise ValueError("more than %d packages" % _PACKAGES)
                     self._dep(document, ref, first, second)
-                elif not second:
+                elif not second or _control(second):
                     raise ValueError("bad " + key)
                 elif isinstance(third, int) and not _fits(third):
                     continue
@@ -1453,17 +1455,19 @@ def uninstall(package, target=None):
         store.change((), gone)
 
 
-def upgrade(target=None, **options):
+def upgrade(target=None, index=None, mpy=True, session=None):
     """Installs everything that was asked for again, at the version it was asked at, as one
-    transaction; packages that nothing needs any more go. options: index, mpy and session, as
-    for install()."""
+    transaction; packages that nothing needs any more go. index: left out, every index that the
+    record names. The rest is as for install()."""
     with _Store(target) as store:
-        asked = [
-            (line[1], _pinned(line[3]))
-            for line in store.lines("record")
-            if line[0] == "package" and line[3]
-        ]
-        store.change(asked, None, **options)
+        asked = []
+        indexes = []
+        for kind, name, *rest in store.lines("record"):
+            if kind == "package":
+                if rest[1]:
+                    asked.append((name, _pinned(rest[1])))
+                indexes += [url for url in rest[2:] if url and url not in indexes]
+        store.change(asked, None, index or indexes, mpy, session)
 
 
 def list(target=None):

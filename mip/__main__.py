@@ -83,7 +83,7 @@ def _kind(path):
 def _known(word, words):
     # A wrong word costs one more look at the list if it is said what was meant.
     if word not in words:
-        near = [known for known in words if known[:2] == word[:2]]
+        near = [known for known in words if known[:3] == word[:3]]
         raise ValueError("unknown " + word + (": did you mean %s?" % near[0] if near else ""))
 
 

@@ -940,13 +940,21 @@ def serving(index, *arguments):
     """Run `serve` as a program; yields the line that it prints, then ends it with Ctrl-C."""
     command = [sys.executable, TOOL, "serve", index, "--port", "0", *arguments]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and children inherit it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             yield process.stdout.readline()
         finally:
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
+            try:
+                out, err = process.communicate(timeout=20)
+            finally:
+                process.kill()
     assert (process.returncode, out) == (0, "")
     assert "Traceback" not in err
 

@@ -203,7 +203,6 @@ NOT_MESSAGES = {
     "wait": "an attribute",
     "latest": "a version",
     "the user": "who asks for a version",
-    "%d of %d bytes": "an OSError's second argument, which no message has",
     " index cafile ": "names of options",
     "target mpy": "names of options",
     "mip: ": "in front of every message",

@@ -715,6 +715,23 @@ def test_upgrade_from_several_indexes(device, net):
     assert device.tree() == tree({"x.mpy": "x 2.0", "y.mpy": "y 2.0"})
 
 
+def test_upgrade_from_where_packages_came(device, net):
+    """Without an index, upgrade() asks the indexes that the record names, in their order."""
+    other = f"{WEB}/other"
+    net.publish("x", "1.0", index=other)
+    net.publish("y", "1.0")
+    call(device, "install", "x", index=other)
+    call(device, "install", "y")
+    net.publish("x", "2.0", index=other)
+    net.publish("y", "2.0")
+    device.run("import mip; mip.upgrade()", check=True)
+    assert device.tree() == tree({"x.mpy": "x 2.0", "y.mpy": "y 2.0"})
+    assert {line[1]: line[4] for line in device.record() if line[0] == "package"} == {
+        "x": other,
+        "y": INDEX,
+    }
+
+
 def test_upgrade_in_another_target(device, net, growing):
     """upgrade() has a target of its own, and leaves that of others alone."""
     call(device, "install", "x")
