@@ -129,7 +129,7 @@ def listed(problems):
 
 
 # The bytes between two heap levels.
-STEPS = {"install": 48, "upgrade": 144, "uninstall": 144}
+STEPS = {"install": 96, "upgrade": 192, "uninstall": 192}
 
 
 @pytest.mark.parametrize("scenario", STEPS)
