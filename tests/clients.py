@@ -86,7 +86,8 @@ class Terminal:
         Raises AssertionError with the output when its exit status is not 0.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "mpremote", "connect", self.name, "resume", *map(str, words)],
+            # Unbuffered (-u): what it says and what the board says come out in their order.
+            [sys.executable, "-um", "mpremote", "connect", self.name, "resume", *map(str, words)],
             cwd=cwd,
             env=self._environment,
             stdin=subprocess.DEVNULL,
