@@ -105,7 +105,7 @@ class _Connection:
         self.stream = stream
         self.timeout = timeout
         self.head = head
-        self.sent = []  # hash(path) for each request that is on its way, the next answer first
+        self.sent = []  # the URLs whose answers are on their way, the next one first
         self.raw = self
         self.poll = select.poll()
         # A read that waits until the buffer is full gives a server that sends a byte now and
