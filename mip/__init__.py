@@ -37,11 +37,13 @@ _FORGES = {
 }
 
 _JSON = "/package.json"
+_LISTS = ("hashes", "urls", "deps")
+_VALUES = ("v", "version")
 
 # The sha256 of an empty file.
 _EMPTY = hexlify(sha256().digest()).decode()
 
-_BUFFER = const(512)  # bytes: network, hash and file share one buffer
+_BUFFER = const(256)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
@@ -51,7 +53,6 @@ _ENTRY = const(4096)  # bytes of one entry of a JSON document
 _DOCUMENT = const(1 << 20)  # bytes of one JSON document
 _PACKAGES = const(200)  # packages of one run
 _FIRST = const(11)  # the place of the line after the one that names the format
-_SEEN = const(2048)  # bits: which paths the plan may have already
 
 _PAUSES = (1, 4, 10, 0)  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
@@ -91,22 +92,38 @@ def _number(text, base):
 
 
 class _Connection:
-    """A connection to one server and, while an answer is read, that answer.
+    """The connection to one server and, while an answer is read, that answer.
 
     As an answer it has the shape that `requests` has: status_code, raw.readinto(buf), close().
     OSError means that the network failed, ValueError that the server does not speak HTTP.
 
-    sock: the socket, connected. stream: what is read and written, TLS or the socket itself.
-    timeout: seconds. head: what follows the path in a request.
+    timeout: seconds. sock: a socket. stream: what is read and written, TLS or the socket itself;
+    None while there is no connection. head: what follows the path in a request, as bytes.
     """
 
-    def __init__(self, sock, stream, timeout, head):
+    def __init__(self, timeout):
+        # All attributes are made here, when little else is in RAM: a table that grows is there
+        # twice.
+        self.timeout = timeout
+        self.sock = self.stream = self.head = self.poll = None
+        self.sent = []  # hash() of the URLs whose answers are on their way, the next one first
+        self.raw = self
+        self.start = 0  # when the answer was asked for
+        self.room = 0  # bytes of lines that may come
+        self.got = 0  # bytes of the body
+        self.status_code = 0
+        self.location = None
+        self.left = None
+        self.chunked = False
+        self.wait = 0
+        self.keep = False
+
+    def open(self, sock, stream):
+        """Takes a connection that was made."""
         self.sock = sock
         self.stream = stream
-        self.timeout = timeout
-        self.head = head
-        self.sent = []  # the URLs whose answers are on their way, the next one first
-        self.raw = self
+        self.sent = []
+        self.keep = False  # it has yet to answer
         self.poll = select.poll()
         # A read that waits until the buffer is full gives a server that sends a byte now and
         # then hours; so all waiting is done in _ready().
@@ -142,32 +159,39 @@ class _Connection:
                 line += part
         return line if len(line) < _LINE else line.split(b":")[0] + b":"
 
-    def ask(self, urls, start):
-        """Sends a request for each of `urls` that is not on its way yet, and reads the head of
-        the first one's answer. start: where the paths begin in them."""
+    def ask(self, path, key):
+        """Reads the head of the answer for `path`, which is asked for unless it was by send().
+
+        key: its hash(), or None when what was sent is not what is asked for. Returns False
+        when a connection that was kept turns out to be dead: it has to be asked on a new one.
+        """
         self.start = time.time()
-        self.room = _HEAD  # bytes of lines that may come
-        self.got = 0  # bytes of the body
+        self.room = _HEAD
+        self.got = 0
         self.status_code = 0
         try:
             # What can be read before it was asked for is the end, or not meant for us.
-            if self.sent != urls[: len(self.sent)] or (
-                not self.sent and self._ready(select.POLLIN, 0)
-            ):
+            if not self.sent and not self._ready(select.POLLIN, 0):
+                self.send(path, key)
+            if not self.sent or self.sent.pop(0) != key:
                 raise OSError(_ECONNRESET)
-            for url in urls[len(self.sent) :]:
-                self._write("GET /" + _escaped(url[start:]) + self.head)
-                self.sent.append(url)
             while self.status_code < 200:  # 1xx: the answer is yet to come
                 self._answer()
-            self.sent.pop(0)
-            return self
-        except (OSError, ValueError):
+            return True
+        except OSError:
+            self.drop()
+            if not self.keep or self.room < _HEAD:
+                raise
+            return False
+        except BaseException:  # nobody goes on reading in the middle of a head
             self.drop()
             raise
 
-    def _write(self, text):
-        data = text.encode()
+    def send(self, path, key):
+        """Asks for `path`."""
+        data = b"GET /" + _escaped(path).encode() + self.head
+        self.start = time.time()
+        self.sent.append(key)
         while data:
             n = self.stream.write(data)
             if n is None:
@@ -289,6 +313,11 @@ def _escaped(url):
     return url
 
 
+def _place(url):
+    # "https://host/", the part of a URL that one connection is for.
+    return "/".join(_escaped(url).split("/", 3)[:3]) + "/"
+
+
 class Session:
     """Fetches URLs over one kept connection per host, with the interface of `requests`.
 
@@ -302,8 +331,7 @@ class Session:
         self.cafile = cafile or globals()["cafile"]
         self.timeout = timeout
         self.context = None
-        self.links = {}  # "https://host": its connection
-        self.ahead = ()  # the URLs that will be asked for next, in this order
+        self.links = {}  # "https://host/": its connection
         self.alone = 0  # how many requests are sent one at a time: a connection broke
 
     def get(self, url):
@@ -312,42 +340,64 @@ class Session:
         OSError: the network failed. ValueError: what answers there is not to be trusted, or
         does not speak HTTP.
         """
+        key = hash(url)
         for _ in range(_HOPS + 1):
-            answer = self._ask(url)
+            answer = self._ask(url, _place(url), key)
             if answer.status_code // 100 != 3 or answer.location is None:
                 return answer
             answer.close()
             secure = url[:6] == "https:"
             url = _join(url, answer.location)
+            key = None
             if not answer.location or secure and url[:6] != "https:":
                 break
         raise ValueError("redirected to " + url)
+
+    def send(self, url):
+        """Asks for `url` ahead of its get(), if that may be: returns whether it was sent.
+
+        What was sent comes first, and in the order in which it was sent.
+        """
+        place = _place(url)
+        link = self.links.get(place)
+        # A connection has shown that it is kept when it has answered once. Only the hash of a
+        # URL is kept, which has to tell those apart that are on their way.
+        if (
+            self.alone
+            or not link
+            or not link.stream
+            or len(link.sent) > _AHEAD
+            or hash(url) in link.sent
+        ):
+            return False
+        try:
+            link.send(url[len(place) :], hash(url))
+            return True
+        except OSError:
+            link.drop()
+            return False
 
     def close(self):
         """Closes every connection."""
         for link in self.links.values():
             link.drop()
+        self.links = {}
 
-    def _ask(self, url):
-        place = "/".join(_escaped(url).split("/", 3)[:3]) + "/"
+    def _ask(self, url, place, key):
         link = self.links.get(place)
-        urls = [url]
+        if not link:
+            gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
+            link = self.links[place] = _Connection(self.timeout)
         if self.alone:
             self.alone -= 1
-        elif link:  # it has shown that it is kept
-            urls += [other for other in self.ahead if other.startswith(place)]
-        if link:
-            if link.stream:
-                try:
-                    return link.ask(urls, len(place))
-                except OSError:  # it died while it was kept: once more, on a new one
-                    if link.room < _HEAD:
-                        raise
+        url = url[len(place) :]
+        if not link.stream or not link.ask(url, key):
             self.alone = len(link.sent)
-        link = self.links[place] = self._connect(place)
-        return link.ask(urls[:1], len(place))
+            self._connect(link, place)
+            link.ask(url, key)
+        return link
 
-    def _connect(self, place):
+    def _connect(self, link, place):
         import socket
 
         scheme, _, host, _ = place.split("/")
@@ -359,12 +409,14 @@ class Session:
             host, port = host.split(":")
         for header in self.headers.get(host, {}).items():
             head += "%s: %s\r\n" % header
+        link.head = (head + "\r\n").encode()
         gc.collect()
         try:
             addresses = socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM)
         except OSError:
             raise ValueError("%s is not known: is the board online?" % host)
-        for address in addresses:
+        while True:
+            address = addresses.pop(0)
             sock = socket.socket(*address[:3])
             try:
                 if hasattr(sock, "settimeout"):
@@ -375,15 +427,12 @@ class Session:
                 except (AttributeError, OSError, ValueError):
                     pass  # not every port can, and all work without
                 sock.connect(address[-1])
-                stream = self._secure(sock, host) if scheme == "https:" else sock
-                return _Connection(sock, stream, self.timeout, head + "\r\n")
-            except OSError as e:  # the next address may do
+                link.open(sock, self._secure(sock, host) if scheme == "https:" else sock)
+                return
+            except (OSError, ValueError) as e:
                 sock.close()
-                error = e
-            except ValueError:
-                sock.close()
-                raise
-        raise error
+                if not addresses or isinstance(e, ValueError):  # else the next one may do
+                    raise
 
     def _secure(self, sock, host):
         # `tls` came with MicroPython 1.23, SSLContext with 1.22.
@@ -419,19 +468,15 @@ class Session:
 # ---- 3. the streaming JSON reader ------------------------------------------------------
 
 
-def _pieces(stream, buf):
-    """Fills `buf` from `stream` until its end, and yields how many bytes there are each time."""
-    stream = getattr(stream, "raw", stream)
-    while True:
-        n = stream.readinto(buf)
-        if n is None:  # what took too long for `requests`
-            raise OSError(_ETIMEDOUT)
-        if not n:
-            return
-        yield n
+def _piece(stream, buf):
+    """Reads what there is of a stream into `buf`: how many bytes; 0 is the end."""
+    n = getattr(stream, "raw", stream).readinto(buf)
+    if n is None:  # what took too long for `requests`
+        raise OSError(_ETIMEDOUT)
+    return n
 
 
-def _entries(stream, buf, lists, values=()):
+def _entries(stream, buf, lists=_LISTS, values=_VALUES):
     """Yields (listed, key, value) for the keys of the JSON object in `stream` that are wanted.
 
     A key of `lists` comes once for each element of its value, with `listed` true; so does one
@@ -443,11 +488,13 @@ def _entries(stream, buf, lists, values=()):
     depth = 0  # how many brackets are open
     level = 1  # the depth at which entries stand: 2 within a list; 0 behind the document
     quote = 0  # 1 in a string, 2 behind a backslash there
-    key = nothing = object()
+    key = ...  # none yet
     size = i = n = c = 0
-    wanted = lists + values
     try:
-        for n in _pieces(stream, buf):
+        while True:
+            n = _piece(stream, buf)
+            if not n:
+                break
             size += n
             if size > _DOCUMENT:
                 raise ValueError
@@ -461,13 +508,13 @@ def _entries(stream, buf, lists, values=()):
                 ):
                     value = json.loads(text)
                     text = bytearray()
-                    if level == 1 and key is nothing:
+                    if level == 1 and key is ...:
                         key = value
                     else:
-                        if key in wanted:
+                        if key in lists or key in values:
                             yield level == 2, key, value
                         if level == 1:
-                            key = nothing
+                            key = ...
                 if quote:
                     quote = 1 if quote == 2 else 2 if c == 92 else c != 34
                 elif c in (b" \t\r\n,:" if level else b" \t\r\n\v\f") and depth <= level:
@@ -478,7 +525,7 @@ def _entries(stream, buf, lists, values=()):
                     quote = 1
                 elif c in b"[{":
                     depth += 1
-                    if depth == 2 and key is nothing:
+                    if depth == 2 and key is ...:
                         raise ValueError
                     if depth == 2 and c == 91 and key in lists:
                         level = 2
@@ -488,9 +535,9 @@ def _entries(stream, buf, lists, values=()):
                     depth -= 1
                     if depth < level:
                         level = depth
-                        key = nothing
+                        key = ...
                         continue
-                if key is nothing or key in wanted:
+                if key is ... or key in lists or key in values:
                     text.append(c)
                 else:
                     text = b"0"  # what is not wanted is not kept
@@ -590,13 +637,15 @@ def _url(name, ref):
 class _Lines:
     """JSON lines in a file that is read from anywhere and added to, through one handle.
 
-    The first line names the format; iteration begins after it.
+    The first line names the format; iteration begins after it. start: where the lines begin
+    that are taken back when what adds them fails; only the plan has it.
     """
 
     def __init__(self, file, path, mode):
         self.path = path
         self.file = file
         self.end = self.file.seek(0, 2)
+        self.next = _FIRST
         if mode != "rb":
             self.add("mip", 1)
         self.file.seek(0)
@@ -614,14 +663,20 @@ class _Lines:
         _write(self.file, text)
         self.end += len(text)
 
+    def mark(self, place, kind):
+        """Changes the kind of the line at `place` to another of as many letters."""
+        self._seek(place + 2)
+        _write(self.file, kind.encode())
+
     def read(self, place):
-        """Returns the line at `place`, and the place of the next one; None at the end."""
+        """Returns the line at `place`, None at the end. The one behind it is at `next` then."""
         if place >= self.end:
-            return None, place
+            return None
         self._seek(place)
         line = self.file.readline()
+        self.next = place + len(line)
         try:
-            return json.loads(line), place + len(line)
+            return json.loads(line)
         except ValueError:
             raise ValueError(self.path + " is damaged")
 
@@ -629,9 +684,10 @@ class _Lines:
         """Yields each line, also those that are added meanwhile."""
         place = _FIRST
         while True:
-            line, place = self.read(place)
+            line = self.read(place)
             if not line:
                 return
+            place = self.next
             yield line
 
 
@@ -666,12 +722,38 @@ def _key(path):
     return path[:-3] + "py" if path.endswith(".mpy") else path
 
 
+def _clash(key, other):
+    """Whether two keys cannot both be there: they are one, or one is above the other."""
+    return key == other or key.startswith(other + "/") or other.startswith(key + "/")
+
+
 def _twin(path):
     """The other form of the module `path`: bytecode of source, source of bytecode; or None."""
     if path.endswith(".py"):
         return path[:-2] + "mpy"
     if path.endswith(".mpy"):
         return path[:-3] + "py"
+
+
+def _seen(bits, key, mark):
+    # Whether `key` was marked before: False is certain, True has to be looked up.
+    place = hash(key) % (_BUFFER * 8)
+    bit = 1 << (place & 7)
+    seen = bits[place >> 3] & bit
+    if mark:
+        bits[place >> 3] |= bit
+    return seen
+
+
+def _suspect(bits, key):
+    """Whether there may have been a key before that clashes with `key`: False is certain."""
+    suspect = _seen(bits, key, True) or _seen(bits, key + "/", False)
+    slash = key.find("/")
+    while slash > 0:
+        suspect = _seen(bits, key[:slash], False) or suspect
+        _seen(bits, key[: slash + 1], True)
+        slash = key.find("/", slash + 1)
+    return suspect
 
 
 def _type(path):
@@ -683,9 +765,6 @@ def _type(path):
             raise
         return 0
 
-
-_LISTS = ("hashes", "urls", "deps")
-_VALUES = ("v", "version")
 
 # The architectures of native code, in the order of their numbers.
 _ARCHITECTURES = (
@@ -723,8 +802,10 @@ def _fits(tag):
 
 def _native(url):
     """The URL for this firmware."""
-    arch, version = _platform(_mpy())
-    return url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
+    if "{" in url:
+        arch, version = _platform(_mpy())
+        url = url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
+    return url
 
 
 def _reason(e):
@@ -739,18 +820,41 @@ def _reason(e):
     return " ".join(str(e).split())  # mbedtls breaks lines
 
 
+def _three(entry):
+    """The first three elements of a list in an entry of a package.json; the first are strings."""
+    listed, key, value = entry
+    if isinstance(value, str) and key == "deps":
+        value = [value]
+    if not listed or not isinstance(value, type([])) or not value:
+        raise ValueError("bad " + key)
+    for text in value[:2]:
+        if not isinstance(text, str):
+            raise ValueError("bad " + key)
+    return value + [None, None]
+
+
+def _refuse(name):
+    # There is no such package.
+    text = "not found, so there is no package " + name
+    if name.startswith("micropython-"):
+        text += "; perhaps it is " + name[12:]
+    raise ValueError(text)
+
+
 class _Planner:
     """Finds out what is needed for what was asked for, in terms of a plan.
 
     plan: _Lines, in the order in which they are found out:
     ["ask", name, version]         what the user asks for
     ["pin", name, version, asker]  what an attempt before found to be asked for
-    ["package", name, version, asker, asked, index]  opens the lines of a package. asker: who
-                                   asked for the version; asked: as in the record
+    ["package", name, version, asker, asked, index, document]  opens the lines of a package.
+                                   asker: who asked for the version; asked: as in the record;
+                                   document: where its package.json is
     ["version", name, version]     what its package.json says
     ["dep", name, version]         what it needs
     ["file", path, hash, url]      url is null for a file of the index, else hash is
-    ["also", path, null]           a file that a package above has, too
+    Then, of a file that is there twice, "file" is made "also", if an earlier package has it, too,
+    or "skip", if the same package has.
     """
 
     def open(self, url):
@@ -771,182 +875,196 @@ class _Planner:
         if code != 404:
             raise ValueError("the server answers %d" % code)
 
-    def attempt(self, do, *args):
-        """Returns do(*args); what may pass is waited for and tried again, a few times."""
-        end = self.plan.end
-        for pause in _PAUSES:
+    # Frames of up to 11 words are not on the heap, so what is on the way to a connection has few
+    # variables and little nesting.
+
+    def attempt(self, do, line):
+        """Returns do(line); what may pass is waited for and tried again, a few times."""
+        self.plan.start = self.plan.end
+        tries = 0
+        while True:
             try:
-                return do(*args)
+                return do(line)
             except OSError as e:
-                code, *wait = e.args
-                if not pause or code not in _PASSING:
-                    raise
-                if code > 400:
-                    pause = min(wait[0] or pause, _LONGEST)
-                print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
-                time.sleep(pause)
-                self.plan.end = end
+                self._pause(e, tries)
+            tries += 1
+
+    def _pause(self, e, tries):
+        # Waits before what failed with `e` is tried again; if it is not, raises `e`.
+        code, *wait = e.args
+        pause = _PAUSES[tries]
+        if not pause or code not in _PASSING:
+            raise e
+        if code > 400:
+            pause = min(wait[0] or pause, _LONGEST)
+        print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
+        time.sleep(pause)
+        self.plan.end = self.plan.start
 
     def resolve(self):
         """Adds the lines of every package that is needed, before any file is fetched."""
+        gc.collect()  # as before a connection is made
         start = self.plan.end
-        pin = True
-        while pin:
-            self.seen = bytearray(_SEEN // 8)
+        while True:
             pin = self._walk()
-            if pin:  # a version was asked for after the latest had been taken: begin anew
-                self.plan.end = start
-                self.plan.add("pin", *pin)
-                start = self.plan.end
+            if not pin:
+                break
+            # A version was asked for after the latest had been taken: begin anew.
+            self.plan.end = start
+            self.plan.add(*pin)
+            start = self.plan.end
 
     def _walk(self):
+        # Adds what the lines of the plan ask for. Returns the line to begin anew with, or None.
         asker = None
         packages = 0
-        for kind, name, version, *_ in self.plan:
-            if kind == "package":
-                asker = name
+        place = _FIRST
+        while True:
+            line = self.plan.read(place)
+            if not line:
+                return None
+            place = self.plan.next
+            if line[0] == "package":
+                asker = line[1]
                 packages += 1
                 if packages > _PACKAGES:
                     raise ValueError("more than %d packages" % _PACKAGES)
-            elif kind in ("ask", "dep"):
-                self.doing = name
-                taken = _find(self.plan, "package", name)
-                first = taken or _find(self.plan, "pin", name) or ("", "", version, asker)
-                if version and version != first[2]:
-                    if not first[2]:
-                        return name, version, asker
-                    raise ValueError(
-                        "%s asks for version %s, %s for version %s"
-                        % (first[3] or "the user", first[2], asker or "the user", version)
-                    )
-                if not taken:
-                    asked = version or "latest" if kind == "ask" else None
-                    self._package(name, first[2], first[3], asked)
+            elif line[0] in ("ask", "dep"):
+                line = self._need(line, asker)
+                if line and line[0] == "pin":
+                    return line
+                if line:
+                    self._package(line)
 
-    def _package(self, name, version, *askers):
+    def _need(self, line, asker):
+        # The line "package" that a line "ask" or "dep" leads to, None if there is one, or "pin".
+        kind, name, version = line
+        self.doing = name
+        taken = _find(self.plan, "package", name)
+        first = taken or _find(self.plan, "pin", name) or ("", "", version, asker)
+        if version and version != first[2]:
+            if not first[2]:
+                return "pin", name, version, asker
+            raise ValueError(
+                "%s asks for version %s, %s for version %s"
+                % (first[3] or "the user", first[2], asker or "the user", version)
+            )
+        if not taken:
+            asked = version or "latest" if kind == "ask" else None
+            return ["package", name, first[2], first[3], asked, None, None]
+
+    def _package(self, package):
         # Adds the lines of a package, from the first place that has it.
+        name = package[1]
         if _twin(name):
-            self.plan.add("package", name, version, *askers, None)
-            self._file(name[name.rfind("/") + 1 :], None, _url(name, version))
+            self.plan.add(*package)
+            url = _url(name, package[2])
+            self._file(name[name.rfind("/") + 1 :], None, url)
             return
         if _is_place(name):
-            document = name if name.endswith(".json") else name.rstrip("/") + _JSON
-            found = self.attempt(self._read, document, self.indexes[0], name, version, *askers)
+            package[5] = self.indexes[0]
+            package[6] = name if name.endswith(".json") else name.rstrip("/") + _JSON
+            found = self.attempt(self._read, package)
         else:
-            if ".." in name or "/" in (version or ""):
-                raise ValueError("not the name of a package")
-            for index in self.indexes:
-                for kind in self.kinds:
-                    document = "/".join((index, "package", kind, name, version or "latest"))
-                    document += ".json"
-                    found = self.attempt(self._read, document, index, name, version, *askers)
-                    if found:
-                        if kind != self.kinds[0]:
-                            print("There is no bytecode of", name)
-                        return
+            found = self._look_up(package)
         if not found:
-            text = "not found, so there is no package " + name
-            if name.startswith("micropython-"):
-                text += "; perhaps it is " + name[12:]
-            raise ValueError(text)
+            _refuse(name)
 
-    def _read(self, document, index, name, version, *askers):
+    def _look_up(self, package):
+        if ".." in package[1] or "/" in (package[2] or ""):
+            raise ValueError("not the name of a package")
+        for index in self.indexes:
+            if self._look_in(package, index):
+                return True
+
+    def _look_in(self, package, index):
+        # As bytecode if that is wanted, else as source.
+        if self.mpy and self._look(package, index, self.mpy):
+            return True
+        found = self._look(package, index, "py")
+        if found and self.mpy:
+            print("There is no bytecode of", package[1])
+        return found
+
+    def _look(self, package, index, form):
+        package[5] = index
+        name = (package[1], package[2] or "latest")
+        package[6] = "%s/package/%s/%s/%s.json" % ((index, form) + name)
+        return self.attempt(self._read, package)
+
+    def _read(self, package):
         # Adds the lines of a package, if its package.json is there.
-        stream = self.open(_url(document, version))
+        stream = self.open(_url(package[6], package[2]))
         if not stream:
             return False
         try:
-            print("Installing %s (%s) to %s" % (name, version or "latest", self.target))
-            self.plan.add("package", name, version, *askers, index)
-            self._document(stream, name, document, version)
+            print("Installing %s (%s) to %s" % (package[1], package[2] or "latest", self.target))
+            self.plan.add(*package)
+            self.count = 0
+            empty = True
+            for entry in _entries(stream, self.buf):
+                empty = not self._entry(package, entry) and empty
+            if empty:
+                raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
             return True
         finally:
             stream.close()
 
-    def _document(self, stream, name, document, ref):
-        # Adds the lines for the entries of a package.json. The ref belongs to its repository.
-        deps = 0
-        empty = True
-        for listed, key, value in _entries(stream, self.buf, _LISTS, _VALUES):
-            if key == "version":
-                if isinstance(value, (dict, type([]))):
-                    raise ValueError("bad version")
-                if value is not None:
-                    self.plan.add(key, name, str(value))
-            elif key == "v":
-                if value != 1 or value is True:
-                    raise ValueError("a newer mip is needed")
-            else:
-                if isinstance(value, str) and key == "deps":
-                    value = [value]
-                if not listed or not isinstance(value, type([])) or not value:
-                    raise ValueError("bad " + key)
-                first, second, third = (value + [None, None])[:3]
-                for text in value[:2]:
-                    if not isinstance(text, str):
-                        raise ValueError("bad " + key)
-                if key == "deps":
-                    deps += 1
-                    if deps > _PACKAGES:
-                        raise ValueError("more than %d packages" % _PACKAGES)
-                    self._dep(document, ref, first, second)
-                elif not second or _control(second):
-                    raise ValueError("bad " + key)
-                elif isinstance(third, int) and not _fits(third):
-                    continue
-                elif key == "hashes":
-                    self._file(first, second.lower(), None)
-                else:
-                    self._file(first, None, self._source(document, ref, second))
-                empty = False
-        if empty:
-            raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
+    def _entry(self, package, entry):
+        # Adds the line for an entry of a package.json. Returns whether it is to be installed.
+        key = entry[1]
+        value = entry[2]
+        if key == "version":
+            if isinstance(value, (dict, type([]))):
+                raise ValueError("bad version")
+            if value is not None:
+                self.plan.add(key, package[1], str(value))
+            return False
+        if key == "v":
+            if value != 1 or value is True:
+                raise ValueError("a newer mip is needed")
+            return False
+        value = _three(entry)
+        if key == "deps":
+            self._dep(package, value[0], value[1])
+        elif not value[1] or _control(value[1]):
+            raise ValueError("bad " + key)
+        elif isinstance(value[2], int) and not _fits(value[2]):
+            return False
+        elif key == "hashes":
+            self._file(value[0], value[1].lower(), None)
+        else:
+            value[1] = self._source(package, value[1])
+            self._file(value[0], None, value[1])
+        return True
 
-    def _dep(self, document, ref, name, version):
+    def _dep(self, package, name, version):
+        self.count += 1
+        if self.count > _PACKAGES:
+            raise ValueError("more than %d packages" % _PACKAGES)
         name, own = _parse(name, version)
         if ":" not in name and "/" in name:
-            name = _join(document, name)
-        if version is None and not own and _same(name, document):
-            own = ref
+            name = _join(package[6], name)
+        # A ref belongs to its repository.
+        if version is None and not own and _same(name, package[6]):
+            own = package[2]
         self.plan.add("dep", name, own)
 
-    def _source(self, document, ref, url):
-        # The URL of a file that is listed in `document`.
+    def _source(self, package, url):
+        # The URL of a file that is listed in a package.json.
+        ref = package[2]
         if _repository(url) and "@" in url:
             url, ref = url.split("@", 1)
-        elif not _same(_join(document, url), document):
+        elif not _same(_join(package[6], url), package[6]):
             ref = None
-        return _url(_join(document, url), _pinned(ref))
+        return _url(_join(package[6], url), _pinned(ref))
 
     def _file(self, path, hash, url):
-        # Adds the line of a file, unless one that is there stands in its way.
+        # Adds the line of a file.
         path = _clean(path)
-        key = _key(path)
         if hash is not None and (not 8 <= len(hash) <= 64 or hash.strip("0123456789abcdef")):
             raise ValueError("bad hash of " + path)
-        suspect = self._seen(key, True) or self._seen(key + "/", False)
-        slash = key.find("/")
-        while slash > 0:
-            suspect = self._seen(key[:slash], False) or suspect
-            self._seen(key[: slash + 1], True)
-            slash = key.find("/", slash + 1)
-        if self.leads_out(path):
-            raise ValueError(path + " leads out of the target")
-        found = 0  # 1: an earlier package has it, too; 2: so has this one
-        for kind, other, *source in self.plan if suspect else ():
-            if kind == "package":
-                found = found and 1
-            elif kind in ("file", "also"):
-                if other == path and source in ([hash, url], [None]):
-                    found = 2
-                    continue
-                other = _key(other)
-                if other == key or other.startswith(key + "/") or key.startswith(other + "/"):
-                    raise ValueError("%s clashes with %s" % (path, other))
-        if found == 1:
-            self.plan.add("also", path, None)
-        elif not found:
-            self.plan.add("file", path, hash, url)
+        self.plan.add("file", path, hash, url)
 
     def leads_out(self, path):
         """Whether a symbolic link on the way to `path` leads out of the target."""
@@ -967,15 +1085,6 @@ class _Planner:
         os.chdir(here)
         return real
 
-    def _seen(self, key, mark):
-        # Whether `key` was marked before: False is certain, True has to be looked up.
-        place = hash(key) % _SEEN
-        bit = 1 << (place & 7)
-        seen = self.seen[place >> 3] & bit
-        if mark:
-            self.seen[place >> 3] |= bit
-        return seen
-
 
 # ---- 5. the store: stage, commit, reconcile --------------------------------------------
 
@@ -983,9 +1092,11 @@ class _Planner:
 def _copy(stream, file, buf):
     """Copies a stream into `file`, if there is one; returns the sha256 in hex."""
     sha = sha256()
-    view = memoryview(buf)
-    for n in _pieces(stream, buf):
-        data = buf if n == len(buf) else view[:n]
+    while True:
+        n = _piece(stream, buf)
+        if not n:
+            break
+        data = buf if n == len(buf) else memoryview(buf)[:n]
         sha.update(data)
         if file:
             _write(file, data)
@@ -1020,6 +1131,18 @@ def _unloadable(path):
     if not _fits(tag) or head[2] & 64 and not _mpy() >> 16 or head[2] & 128:
         kind = "native code for " if tag >> 10 else ""
         return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
+
+
+def _fit(size, path):
+    """Raises ValueError when `size` bytes are more than what is free there."""
+    disk = os.statvfs(path)
+    if size > disk[0] * disk[3]:
+        raise ValueError("needs %d bytes, %d are free" % (size, disk[0] * disk[3]))
+
+
+def _where(line, index):
+    """The URL of a line "file" of the plan, in a package of that index."""
+    return line[3] or "/".join((index, "file", line[2][:2], line[2]))
 
 
 def _size(path):
@@ -1070,6 +1193,8 @@ class _Store(_Planner):
     The staged file N belongs to the file line N of the coming record, counted from 1.
     """
 
+    recovered = False  # whether a commit that had been begun was finished
+
     def __init__(self, target):
         if not target:
             for target in sys.path:
@@ -1077,15 +1202,22 @@ class _Store(_Planner):
                     break
             else:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
+        # All attributes are made here, as for a connection.
         self.target = target.rstrip("/") + "/"
         self.meta = self.target + ".mip/"
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
-        self.committed = False
-        self.recovered = False  # whether a commit that had been begun was finished
-        self.plan = None
-        self.session = None
+        self.indexes = self.mpy = self.session = None  # from connect()
+        self.plan = self.old = self.new = None  # lines: what is needed, both records
+        self.step = 0  # 1: a file has been staged; 2: what was wanted is done
+        self.count = 0  # dependencies of a package; later, files of the plan
+        self.number = 0  # of the file that is being staged
+        # What is ahead of that file: the sha256 of each of the next ones that is in place, else
+        # None; where the plan goes on behind them, and the index that they are from.
+        self.ahead = []
+        self.place = _FIRST
+        self.index = None
 
     def __enter__(self):
         """Finishes a commit that was begun, clears up after a run that was not."""
@@ -1141,11 +1273,13 @@ class _Store(_Planner):
         self.files.append(file)
         return _Lines(file, self.doing, mode)
 
-    def connect(self, index, session):
-        """Takes the places where packages are looked up, and what fetches."""
+    def connect(self, index, mpy, session):
+        """Takes the places where packages are looked up, whether bytecode is wanted, and what
+        fetches."""
         if not index or isinstance(index, str):
             index = (index or _INDEX,)
         self.indexes = [url.rstrip("/") for url in index]
+        self.mpy = str(_mpy() & 255) if mpy and _mpy() else None
         if not session:
             try:
                 import socket  # noqa: F401
@@ -1159,146 +1293,201 @@ class _Store(_Planner):
                     pass  # what is in a path can be installed
         self.session = session
 
-    def change(self, wanted, gone, index=None, mpy=True, session=None):
-        """One transaction: what is `wanted`, pairs of name and version, is installed with all
-        that it needs; the packages in `gone` are removed, or those not needed if it is None."""
-        self.connect(index, session)
-        self.kinds = ("py",)
-        if mpy and _mpy():
-            self.kinds = (str(_mpy() & 255), "py")
-        _make(self.meta)
-        self.plan = ()
-        self.plan = self.lines("plan", "w+b")
-        for name, version in wanted:
-            self.plan.add("ask", name, version)
-        self.committed = False
+    def change(self, gone):
+        """One transaction: what was asked for is installed with all that it needs; the packages
+        in `gone` are removed, or those not needed any more if it is None."""
         self.resolve()
         self.plan.file.flush()  # so that it is known, even after a power cut, what was made
-        self.count = 0
-        for kind, name, *_ in self.plan:
-            if kind in ("file", "also"):
-                self.count += 1
-                self.doing = self.target + name
-                _make(self.doing)
-                if _type(self.doing) & _DIRECTORY:
-                    raise ValueError("is a directory")
-        self.staged = False
-        old = self.lines("record")
-        new = self.lines("new", "w+b")
-        self._stage(old, new)
-        self._keep(old, new, gone)
-        if self.staged or _sum(old) != _sum(new):
+        self._prepare()
+        self.old = self.lines("record")
+        self.new = self.lines("new", "w+b")
+        self._stage()
+        self._keep(gone)
+        if self.step or _sum(self.old) != _sum(self.new):
             self._close()
             os.rename(self.meta + "new", self.meta + "next")
             self._reconcile("next")
 
-    def _stage(self, old, new):
-        # Fetches the files of the plan that are not in place; adds its packages to the record.
-        missing = ""
-        number = 0
-        self.seen = None
-        ahead = []  # what the next files need
-        place = self.place = _FIRST
+    def ask(self, wanted):
+        """Begins a plan with what is wanted: pairs of name and version."""
+        _make(self.meta)
+        self.step = 0
+        self.plan = ()  # there is something to clear up
+        self.plan = self.lines("plan", "w+b")
+        for name, version in wanted:
+            self.plan.add("ask", name, version)
+
+    def _prepare(self):
+        # Refuses files that stand in each other's way; makes directories for the rest.
+        bits = self.buf  # nothing is copied meanwhile
+        for i in range(_BUFFER):
+            bits[i] = 0
+        self.count = 0
+        done = None
+        behind = _FIRST
         while True:
-            line, place = self.plan.read(place)
+            here = behind
+            line = self.plan.read(here)
             if not line:
                 break
+            behind = self.plan.next
             kind, name = line[:2]
             if kind == "package":
-                version = line[2]
-                said = _find(self.plan, "version", name)
-                if said and not _repository(name):
-                    version = said[2]
-                was = _find(old, kind, name)
-                if was:
-                    line[4] = line[4] or was[3]
-                    if was[2] != version:
-                        print(name, was[2], "->", version)
-                new.add(kind, name, version, line[4], None if _is_place(name) else line[5])
-            elif kind == "dep":
-                new.add(*line)
-            elif kind == "also":
-                number += 1
-                new.add(*_find(new, "file", name))
+                document = line[6] or name
             elif kind == "file":
-                number += 1
-                self._look_ahead(ahead)
-                need = ahead.pop(0)
-                if isinstance(self.session, Session):
-                    self.session.ahead = ahead
-                sha = self.attempt(self._fetch, name, line[2], need, number, old)
-                if sha:
-                    new.add(kind, name, sha)
-                elif len(missing) < _ENTRY:
-                    missing += " " + (line[3] or need)
+                self.doing = document
+                if _suspect(bits, _key(name)):
+                    kind = self._earlier(line, here)
+                    if kind != "file":  # littlefs writes anew what is behind a change
+                        self.plan.mark(here, kind)
+                if kind != "skip":
+                    self.count += 1
+                above = name[: name.rfind("/") + 1]
+                if above != done and self.leads_out(name):
+                    raise ValueError(name + " leads out of the target")
+                self.doing = self.target + name
+                if above != done:  # many files are in one directory
+                    _make(self.doing)
+                    done = above
+                if _type(self.doing) & _DIRECTORY:
+                    raise ValueError("is a directory")
+
+    def _earlier(self, line, here):
+        # What the kind of the line "file" that is `here` in the plan becomes.
+        kind, name = line[:2]
+        place = _FIRST
+        while place < here:
+            other = self.plan.read(place)
+            place = self.plan.next
+            if other[0] == "package":
+                kind = "also" if kind != "file" else kind
+            elif other[0] in ("file", "also", "skip"):
+                if other[1:] == line[1:]:
+                    kind = "skip"
+                elif _clash(_key(other[1]), _key(name)):
+                    raise ValueError("%s clashes with %s" % (name, other[1]))
+        return kind
+
+    def _stage(self):
+        # Fetches the files of the plan that are not in place; adds its packages to the record.
+        missing = ""
+        place = _FIRST
+        index = None
+        while True:
+            line = self.plan.read(place)
+            if not line:
+                break
+            place = self.plan.next
+            if line[0] == "package":
+                index = line[5]
+                self._stage_package(line)
+            elif line[0] == "dep":
+                self.new.add(*line)
+            elif line[0] == "also":
+                self.number += 1
+                line = _find(self.new, "file", line[1])
+                self.new.add(*line)
+            elif line[0] == "file":
+                self.number += 1
+                if not self._stage_file(line, index) and len(missing) < _ENTRY:
+                    missing += " " + line[3]
         if missing:
             self.doing = self.target
             raise ValueError("not found:" + missing)
 
-    def _look_ahead(self, ahead):
-        # Adds to `ahead` what the next files of the plan need: the URL to fetch one from, or
-        # its sha256 if it is in place.
-        while len(ahead) <= _AHEAD:
-            line, self.place = self.plan.read(self.place)
+    def _stage_package(self, line):
+        kind, name, version, _, asked, index, _ = line
+        said = _find(self.plan, "version", name)
+        if said and not _repository(name):
+            version = said[2]
+        was = _find(self.old, kind, name)
+        if was:
+            asked = asked or was[3]
+            if was[2] != version:
+                print(name, was[2], "->", version)
+        self.new.add(kind, name, version, asked, None if _is_place(name) else index)
+
+    def _stage_file(self, line, index):
+        self._look_ahead()
+        sha = self.ahead.pop(0)
+        self._announce(line, sha)
+        line[3] = _where(line, index)
+        if not sha:
+            sha = self.attempt(self._fetch, line)
+        if sha:
+            self.new.add("file", line[1], sha)
+        return sha
+
+    def _look_ahead(self):
+        # Finds out which of the next files are in place, and asks for those that are not.
+        while len(self.ahead) <= _AHEAD:
+            line = self.plan.read(self.place)
             if not line:
-                break
+                return
             if line[0] == "package":
                 self.index = line[5]
             elif line[0] == "file":
-                _, name, hash, url = line
-                here = hash and _sha(self.target + name, self.buf)
-                if not here or not here.startswith(hash):
-                    here = _native(url or "/".join((self.index, "file", hash[:2], hash)))
-                ahead.append(here)
+                sha = line[2] and _sha(self.target + line[1], self.buf)
+                if not sha or not sha.startswith(line[2]):
+                    sha = None
+                    if not self._send(line) and self.ahead:
+                        return
+                self.ahead.append(sha)
+            self.place = self.plan.next
 
-    def _fetch(self, name, hash, need, number, old):
-        # Stages one file unless it is in place; returns its sha256, None when it is not found.
-        path = self.target + name
-        count = "[%d/%d]" % (number, self.count)
-        twin = _twin(name)
-        if twin and _type(self.target + twin) and not _find(old, "file", twin):
+    def _send(self, line):
+        # Asks for a file ahead. Returns whether that could be.
+        if isinstance(self.session, Session):
+            return self.session.send(_native(_where(line, self.index)))
+
+    def _announce(self, line, sha):
+        # Says what happens to a file. What is in place already is looked at.
+        path = self.target + line[1]
+        twin = _twin(line[1])
+        if twin and _type(self.target + twin) and not _find(self.old, "file", twin):
             print("Of no package, but there: %s. import takes the .py" % twin)
-        if hash and need.startswith(hash):
-            print("Exists:", count, path)
-            self._check(name, path)
-            return need
-        print("Copying:", count, path)
-        stream = self.open(need)
+        print("Exists:" if sha else "Copying:", "[%d/%d]" % (self.number, self.count), path)
+        if sha:
+            self._check(line[1], path)
+
+    def _fetch(self, line):
+        # Stages one file; returns its sha256, None when it is not found.
+        stream = self.open(line[3])
         if not stream:
             return None
-        staged = self.meta + str(number)
-        try:
-            # What does not fit is not begun. Only answers with a length tell it before.
-            size = getattr(stream, "left", None) or 0
-            disk = os.statvfs(self.target)
-            if size > disk[0] * disk[3]:
-                raise ValueError("needs %d bytes, %d are free" % (size, disk[0] * disk[3]))
-            with open(staged, "wb") as file:
-                sha = _copy(stream, file, self.buf)
-        finally:
-            stream.close()
-        if not sha.startswith(hash or ""):
+        staged = self.meta + str(self.number)
+        sha = self._save(stream, staged)
+        if not sha.startswith(line[2] or ""):
             raise ValueError("the content is not what the index says")
-        self._check(name, staged)
-        here = _sha(path, self.buf)
+        self._check(line[1], staged)
+        here = _sha(self.target + line[1], self.buf)
         if sha == here:
             os.remove(staged)
         else:
-            self.staged = True
-            if here and not _find(old, "file", name):
-                print("Replacing", path, "of no package")
+            self.step = 1
+            if here and not _find(self.old, "file", line[1]):
+                print("Replacing", self.target + line[1], "of no package")
         return sha
+
+    def _save(self, stream, path):
+        try:
+            # What does not fit is not begun. Only answers with a length tell it before.
+            _fit(getattr(stream, "left", None) or 0, self.target)
+            with open(path, "wb") as file:
+                return _copy(stream, file, self.buf)
+        finally:
+            stream.close()
 
     def _check(self, name, path):
         why = name.endswith(".mpy") and _unloadable(path)
         if why:
             raise ValueError("%s %s" % (name, why))
 
-    def _keep(self, old, new, gone):
+    def _keep(self, gone):
         # Adds to the new record the packages of the old one that stay.
         keep = False
         self.doing = self.meta + "record"
-        for line in old:
+        for line in self.old:
             kind, name = line[:2]
             if kind == "package":
                 owner = name
@@ -1309,8 +1498,10 @@ class _Store(_Planner):
                     raise ValueError("%s is needed by %s" % (name, owner))
                 if kind == "file":
                     twin = _twin(name)
-                    line = _find(new, kind, name) or twin and _find(new, kind, twin) or line
-                new.add(*line)
+                    line = (
+                        _find(self.new, kind, name) or twin and _find(self.new, kind, twin) or line
+                    )
+                self.new.add(*line)
 
     def _reconcile(self, coming):
         # Makes the disk agree with the record `coming`, which becomes the record. Done again
@@ -1338,7 +1529,7 @@ class _Store(_Planner):
                         open(path, "wb").close()
         self._close()
         self._move(coming, self.meta + "record")
-        self.committed = True
+        self.step = 2
 
     def _move(self, name, path):
         # A power cut within a rename can leave FAT with two names for the same clusters, which
@@ -1388,10 +1579,11 @@ class _Store(_Planner):
             return  # a commit is to be finished
         trouble = None
         try:
-            for kind, name, *_ in () if self.committed else self.lines("plan"):
+            for kind, name, *_ in () if self.step == 2 else self.lines("plan"):
                 if kind == "file":
                     try:
-                        _prune(self.target + name)
+                        if not self.leads_out(name):
+                            _prune(self.target + name)
                     except OSError as e:
                         trouble = e
         except ValueError:
@@ -1421,6 +1613,13 @@ class _Store(_Planner):
 # ---- 6. the public verbs ---------------------------------------------------------------
 
 
+def _pairs(package, version=None):
+    # Name and version of a package, or of each of a list.
+    if isinstance(package, str):
+        package = (package,)
+    return [_parse(text, version) for text in package]
+
+
 def install(package, index=None, target=None, version=None, mpy=True, session=None):
     """Installs a package, or a list of packages as one transaction, with all that it needs.
 
@@ -1430,11 +1629,10 @@ def install(package, index=None, target=None, version=None, mpy=True, session=No
     version: for packages without @version. mpy: whether bytecode is wanted.
     session: what fetches; left out, a Session of its own. Raises InstallError.
     """
-    if isinstance(package, str):
-        package = (package,)
     with _Store(target) as store:
-        wanted = [_parse(text, version) for text in package]
-        store.change(wanted, (), index, mpy, session)
+        store.connect(index, mpy, session)
+        store.ask(_pairs(package, version))
+        store.change(())
 
 
 def uninstall(package, target=None):
@@ -1442,17 +1640,16 @@ def uninstall(package, target=None):
 
     Raises InstallError when it is not installed or when a package that stays needs it.
     """
-    if isinstance(package, str):
-        package = (package,)
     with _Store(target) as store:
         gone = []
-        for text in package:
-            line = _find(store.lines("record"), "package", _parse(text)[0])
+        for name, _ in _pairs(package):
+            line = _find(store.lines("record"), "package", name)
             if line:
                 gone.append(line[1].lower())
             elif not store.recovered:  # else it is what was interrupted
-                raise InstallError(text + " is not installed")
-        store.change((), gone)
+                raise InstallError(name + " is not installed")
+        store.ask(())
+        store.change(gone)
 
 
 def upgrade(target=None, index=None, mpy=True, session=None):
@@ -1467,7 +1664,9 @@ def upgrade(target=None, index=None, mpy=True, session=None):
                 if rest[1]:
                     asked.append((name, _pinned(rest[1])))
                 indexes += [url for url in rest[2:] if url and url not in indexes]
-        store.change(asked, None, index or indexes, mpy, session)
+        store.connect(index or indexes, mpy, session)
+        store.ask(asked)
+        store.change(None)
 
 
 def list(target=None):
@@ -1502,13 +1701,13 @@ def search(text, index=None, session=None):
     """Prints name, version and description of each package in whose name or description there
     is `text`, letter case aside. index and session: as for install(). Raises InstallError."""
     with _Store(None) as store:
-        store.connect(index, session)
+        store.connect(index, True, session)
         for url in store.indexes:
             stream = store.open(url + "/index.json")
             if not stream:
                 raise ValueError("not found")
             store.files.append(stream)
-            for _, _, package in _entries(stream, store.buf, ("packages",)):
+            for _, _, package in _entries(stream, store.buf, ("packages",), ()):
                 if not isinstance(package, dict):
                     raise ValueError("bad packages")
                 name, version, about = [

@@ -212,7 +212,7 @@ print(len(packets))
     ]
 
 
-SIZES = (0, 1, 511, 512, 513, 1024, 1025, 5000)
+SIZES = (0, 1, 255, 256, 257, 511, 512, 513, 1024, 1025, 5000)
 
 
 def test_files_of_any_size(device, kind, server):

@@ -25,26 +25,31 @@ FEATURES = {
     "Kept connections, HTTP framing without mercy, limits for silence and slowness": "_Connection",
     "TLS: certificates as PEM or DER, older firmware, the clock": "_certificates Session._secure",
     "Sessions: redirects, headers of a host, requests sent ahead": (
-        "Session.__init__ Session.get Session.close Session._ask Session._connect _escaped"
+        "Session.__init__ Session.get Session.send Session.close Session._ask Session._connect"
+        " _escaped _place"
     ),
-    "Retries, with waits": "_Planner.attempt _PAUSES _PASSING",
-    "JSON that is read as it comes, in constant memory": "_entries _pieces",
+    "Retries, with waits": "_Planner.attempt _Planner._pause _PAUSES _PASSING",
+    "JSON that is read as it comes, in constant memory": "_entries _piece",
     "Relative URLs": "_join",
     "Forges, refs, pages of repositories": (
         "_FORGES _parse _repository _same _url _pinned _Planner._source _Planner._dep"
     ),
     "Resolving: cycles, diamonds, pins, several indexes": (
-        "_Planner.resolve _Planner._walk _Planner._package _Planner._read _Planner._document"
+        "_Planner.resolve _Planner._walk _Planner._need _Planner._package _Planner._look_up"
+        " _Planner._look_in _Planner._look _Planner._read _Planner._entry _three _refuse"
     ),
     "Paths that are safe on every file system, clashes, links": (
-        "_clean _control _key _twin _Planner._file _Planner.leads_out _Planner.real _Planner._seen"
+        "_clean _control _key _twin _clash _seen _suspect _Planner._file _Planner.leads_out"
+        " _Planner.real _Store._prepare _Store._earlier"
     ),
     "Bytecode and native code that this firmware loads": (
         "_ARCHITECTURES _mpy _platform _fits _native _unloadable _Store._check"
     ),
     "The plan and the record, line by line": "_Lines _find _write _Store.lines",
     "Staging, with hashes": (
-        "_Store._stage _Store._look_ahead _Store._fetch _copy _sha _Store.connect _Store.change"
+        "_Store._stage _Store._stage_package _Store._stage_file _Store._look_ahead _Store._send"
+        " _Store._announce _Store._fetch _Store._save _copy _sha _fit _where _Store.connect"
+        " _Store.ask _Store.change"
     ),
     "The commit": "_Store._keep _Store._reconcile _sum _make",
     "Recovery from power cuts, on littlefs 1 and 2 and on FAT": (

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # size of upstream's mip and requests together; None where there is no aim). The limit is what
 # the module has: a change that makes it larger says so here, one that makes it smaller, too.
 BUDGETS = (
-    ("mip/__init__.py", 16760, 7168, 5159),
+    ("mip/__init__.py", 18095, 7168, 5159),
     ("mip/__main__.py", 3000, 1024, None),
 )
 
