@@ -62,6 +62,7 @@ findings.show()
 INTERRUPTS = (
     START
     + """
+case.options = {"ahead": True}
 for fault in faults.strikes(error=KeyboardInterrupt()):
     case.start(fault)
     outcome = case.call()

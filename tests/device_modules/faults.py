@@ -355,10 +355,14 @@ class Disk:
 
 
 class Host:
-    """A directory of the host as a file system. (VfsPosix with a root cannot rename.)"""
+    """A directory of the host as a file system. (VfsPosix with a root cannot rename.)
 
-    def __init__(self, path):
+    ahead: whether a line is read ahead, which takes some memory and a third of the time.
+    """
+
+    def __init__(self, path, ahead=False):
         self.path = path
+        self.ahead = ahead
         self.directory = "/"
         for name in ("ilistdir", "stat", "statvfs", "remove", "mkdir", "rmdir"):
             setattr(self, name, self._call(getattr(os, name)))
@@ -380,10 +384,36 @@ class Host:
         return self.directory
 
     def open(self, path, mode):
-        return open(self.path + path, mode)
+        file = open(self.path + path, mode)
+        return _HostFile(file) if self.ahead else file
 
     def rename(self, old, new):
         os.rename(self.path + old, self.path + new)
+
+
+class _HostFile:
+    """A file of the host that reads a line ahead: MicroPython asks for each byte of it alone."""
+
+    def __init__(self, real):
+        self.real = real
+        for name in ("read", "readinto", "write", "seek", "tell", "flush", "close"):
+            setattr(self, name, getattr(real, name))
+
+    def readline(self):
+        line = b""
+        while True:
+            part = self.real.read(128)
+            stop = part.find(b"\n") + 1
+            if stop or not part:
+                self.real.seek(stop - len(part), 1)
+                return line + part[:stop]
+            line += part
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
 
 
 class _File:
@@ -449,6 +479,7 @@ class Case:
     walk() has it. old, new: the files of the packages then, {path from the root: content}.
     named: the paths of all of these. once: whether the call fails when it was done before.
     log: the block writes of that call. foreign: what is there that is of no package.
+    options: what start() gives the file system, by name; may be set.
     """
 
     def __init__(self, scenario, kind):
@@ -457,6 +488,7 @@ class Case:
         self.packages = (installed, final)
         self.once = len(final) < len(installed)
         self.foreign = FOREIGN
+        self.options = {}
         self.old = self._files(installed)
         self.new = self._files(final)
         self.named = set(self.old) | set(self.new)
@@ -506,13 +538,13 @@ class Case:
         self.session = Session(self.latest, fault)
         image = image or self.image
         if self.kind == "posix":
-            real = Host(self.disk)
+            real = Host(self.disk, **self.options)
             vfs.mount(real, ROOT)
             restore(image)
             vfs.umount(ROOT)
         else:
             self.disk.data[:] = image
-            real = getattr(vfs, _FILE_SYSTEMS[self.kind])(self.disk)
+            real = getattr(vfs, _FILE_SYSTEMS[self.kind])(self.disk, **self.options)
         self.wrapper = Disk(real, fault) if fault else None
         vfs.mount(self.wrapper or real, ROOT, readonly=readonly)
 
@@ -521,7 +553,7 @@ class Case:
         self.disk = directory
         self.fault = Fault()
         self.session = Session(self.latest, self.fault)
-        self.wrapper = Disk(Host(directory), self.fault)
+        self.wrapper = Disk(Host(directory, ahead=True), self.fault)
         vfs.mount(self.wrapper, ROOT)
 
     def stop(self):

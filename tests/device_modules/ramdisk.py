@@ -32,13 +32,18 @@ class RAMBlockDev:
 
     def __init__(self, blocks, block_size=512):
         self.block_size = block_size
-        self.data = bytearray(blocks * block_size)
+        self._hold(bytearray(blocks * block_size))
         self.base = self.log = None
+
+    def _hold(self, data):
+        # The view is made once: littlefs reads thousands of times.
+        self.data = data
+        self._view = memoryview(data)
 
     def readblocks(self, block, buf, offset=0):
         """Fill `buf` from `offset` bytes into `block`."""
         start = block * self.block_size + offset
-        buf[:] = memoryview(self.data)[start : start + len(buf)]
+        buf[:] = self._view[start : start + len(buf)]
 
     def writeblocks(self, block, buf, offset=0):
         """Write `buf` to `offset` bytes into `block`."""
@@ -68,7 +73,7 @@ class RAMBlockDev:
         torn: the write after them was done half. It must be in the log.
         """
         device = RAMBlockDev(0, self.block_size)
-        device.data = bytearray(self.base)
+        device._hold(bytearray(self.base))
         for start, data in self.log[:count]:
             device.data[start : start + len(data)] = data
         if torn:
