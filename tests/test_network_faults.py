@@ -25,7 +25,7 @@ from binascii import hexlify
 from hashlib import sha256
 
 mip.print = lambda *words: None
-ramdisk.mount("lfs2")
+ramdisk.mount("fat")
 os.chdir("/ram")
 sleeps = []
 time.sleep = sleeps.append

@@ -1,4 +1,4 @@
-"""Takes the place of `socket`, and of `tls`: a network and its servers in memory.
+"""Takes the place of `socket`, `tls` and `select`: a network and its servers in memory.
 
     import fake_socket as net               # before mip
 
@@ -192,4 +192,27 @@ class SSLContext:
 
 PROTOCOL_TLS_CLIENT = CERT_NONE = CERT_REQUIRED = 0
 
-sys.modules["socket"] = sys.modules["tls"] = sys.modules[__name__]
+POLLIN = 1
+POLLOUT = 4
+
+
+class poll:
+    """Waits for nothing, because nothing comes by itself. The real one waits 1 ms at least."""
+
+    def __init__(self):
+        self.wanted = []  # [socket, what for]
+
+    def register(self, sock, what=POLLIN | POLLOUT):
+        self.unregister(sock)
+        self.wanted.append([sock, what])
+
+    def unregister(self, sock):
+        self.wanted = [pair for pair in self.wanted if pair[0] is not sock]
+
+    def poll(self, timeout=-1):
+        ready = [(sock, sock.ioctl(3, what)) for sock, what in self.wanted]
+        return [pair for pair in ready if pair[1]]
+
+
+for name in ("socket", "tls", "select"):
+    sys.modules[name] = sys.modules[__name__]
