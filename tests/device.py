@@ -1,6 +1,5 @@
 """Runs programs on a real MicroPython, on the host."""
 
-import importlib.util
 import itertools
 import json
 import os
@@ -9,7 +8,18 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import starter
+
 TESTS = Path(__file__).resolve().parent
+
+# What starts the MicroPython that is installed along with the running Python. The installed
+# command `micropython` is a Python program that calls main(). This one does the same in half
+# the time, because it looks for no packages but the one it needs.
+_MAIN = (
+    f"import sys; sys.path.insert(0, {starter.DIRECTORY!r}); "
+    "from micropython_unix import main; sys.argv[0] = 'micropython'; sys.exit(main())"
+)
+INSTALLED = [sys.executable, "-I", "-S", "-c", _MAIN]
 
 
 def interpreter():
@@ -21,16 +31,9 @@ def interpreter():
     named = os.environ.get("MICROPYTHON")
     if named:
         return [os.path.abspath(named) if os.sep in named else named]
-    module = importlib.util.find_spec("micropython_unix")
-    if module is None:
+    if starter.DIRECTORY is None:
         raise RuntimeError("no MicroPython: install the dev group, or set MICROPYTHON")
-    # The installed command `micropython` is a Python program that calls main(). This one does
-    # the same in half the time, because it looks for no packages but the one it needs.
-    start = (
-        f"import sys; sys.path.insert(0, {os.path.dirname(module.origin)!r}); "
-        "from micropython_unix import main; sys.argv[0] = 'micropython'; sys.exit(main())"
-    )
-    return [sys.executable, "-I", "-S", "-c", start]
+    return list(INSTALLED)
 
 
 @dataclass(frozen=True)
@@ -135,18 +138,23 @@ class Device:
             return (output or b"").decode("utf-8", "backslashreplace")
 
         try:
-            done = subprocess.run(
-                command,
-                cwd=self.work,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-            )
+            if self.interpreter == INSTALLED:
+                words = command[len(self.interpreter) :]
+                status, out, err = starter.run(words, self.work, environment, timeout)
+            else:
+                done = subprocess.run(
+                    command,
+                    cwd=self.work,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    timeout=timeout,
+                )
+                status, out, err = done.returncode, done.stdout, done.stderr
         except subprocess.TimeoutExpired as error:
             output = text(error.stdout) + text(error.stderr)
             raise TimeoutError(f"still running after {timeout} s\n{output}") from None
-        result = Result(done.returncode, text(done.stdout), text(done.stderr))
+        result = Result(status, text(out), text(err))
         if check:
             assert result.status == 0, str(result)
         return result
