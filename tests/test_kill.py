@@ -27,7 +27,7 @@ CALL = """
 import sys, faults, mip, vfs
 mip.print = lambda *words: None
 scenario, disk = sys.argv[1:]
-vfs.mount(faults.Host(disk, ahead=True), faults.ROOT)
+vfs.mount(faults.Host(disk), faults.ROOT)
 _, latest, call, _ = faults.SCENARIOS[scenario]
 call(faults.Session(latest))
 """

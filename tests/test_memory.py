@@ -62,7 +62,6 @@ findings.show()
 INTERRUPTS = (
     START
     + """
-case.options = {"ahead": True}
 for fault in faults.strikes(error=KeyboardInterrupt()):
     case.start(fault)
     outcome = case.call()
@@ -130,7 +129,7 @@ def listed(problems):
 
 
 # The bytes between two heap levels.
-STEPS = {"install": 96, "upgrade": 192, "uninstall": 192}
+STEPS = {"install": 80, "upgrade": 176, "uninstall": 176}
 
 
 @pytest.mark.parametrize("scenario", STEPS)
