@@ -30,6 +30,15 @@ HOSTS = (
 
 FIGURE = "figure"
 
+# The modules whose tests take longest.
+SWEEPS = (
+    "test_disk_errors",
+    "test_kill",
+    "test_memory",
+    "test_network_faults",
+    "test_power_cuts",
+)
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -46,6 +55,11 @@ def pytest_configure(config):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
     config.pluginmanager.register(Figures())
+
+
+def pytest_collection_modifyitems(items):
+    # The long ones first, so that no process has one left when the other is done.
+    items.sort(key=lambda item: item.path.stem not in SWEEPS)
 
 
 class Figures:

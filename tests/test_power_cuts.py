@@ -63,6 +63,8 @@ CUTS = (
     START
     + """
 seen = set()
+if kind == "lfs2":
+    case.options = {"readsize": 128}  # reads in larger pieces; the writes to cut are in the log
 for number, torn, image in faults.cuts(case.image, case.log):
     place = number, torn
     findings.count("cuts")
