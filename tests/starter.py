@@ -16,7 +16,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 
 _module = importlib.util.find_spec("micropython_unix")
 
@@ -64,8 +63,8 @@ def run(words, directory, environment, timeout):
     starter = _idle.pop() if _idle else _Starter()
     with (
         open(os.devnull, "rb") as nothing,
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as err,
+        open(os.memfd_create("out"), "w+b") as out,
+        open(os.memfd_create("err"), "w+b") as err,
     ):
         process = starter.start(words, directory, dict(environment), [nothing, out, err])
         late = False
