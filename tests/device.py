@@ -138,7 +138,7 @@ class Device:
             return (output or b"").decode("utf-8", "backslashreplace")
 
         try:
-            if self.interpreter == INSTALLED:
+            if starter.AVAILABLE and self.interpreter == INSTALLED:
                 words = command[len(self.interpreter) :]
                 status, out, err = starter.run(words, self.work, environment, timeout)
             else:

@@ -22,6 +22,9 @@ _module = importlib.util.find_spec("micropython_unix")
 # The directory of the module that is MicroPython, None when it is not installed.
 DIRECTORY = os.path.dirname(_module.origin) if _module else None
 
+# Elsewhere there are no such sockets, and no files in memory.
+AVAILABLE = sys.platform == "linux" and DIRECTORY is not None
+
 _idle = []  # starters that no one uses: there are as many as run() was called at a time
 
 
