@@ -225,3 +225,49 @@ def test_in_the_way(device, obstacle, kind):
     scenario, *rest = OBSTACLES[obstacle]
     counts, problems = sweep(device, OBSTACLE, scenario, kind, repr(rest))
     assert not problems, listed(problems)
+
+
+# What a run that broke off has left cannot be removed.
+STUCK = """
+import mip, os, sys
+
+
+class Failing:
+    pass
+
+
+for name in dir(os):
+    setattr(Failing, name, getattr(os, name))
+
+
+def remove(path):
+    if path == "lib/.mip/" + sys.argv[1]:
+        raise OSError(5)
+    os.remove(path)
+
+
+os.mkdir("lib")
+os.mkdir("lib/.mip")
+for name in ("plan", "1", "2"):
+    with open("lib/.mip/" + name, "w") as file:
+        file.write('["mip", 1]\\n')
+Failing.remove = remove
+mip.os = Failing
+try:
+    mip.recover("lib")
+except mip.InstallError as e:
+    print(e)
+print(sorted(os.listdir("lib/.mip")))
+mip.os = os
+mip.recover("lib")
+print(os.listdir("lib"))
+"""
+
+
+@pytest.mark.parametrize(("stuck", "left"), [("1", ["1", "plan"]), ("plan", ["plan"])])
+def test_what_cannot_be_removed(device, stuck, left):
+    """It is an InstallError, the rest is removed, and the next call does what is left."""
+    said, names, then = device.run(STUCK, stuck, check=True).lines
+    assert said == "lib/.mip/plan: [Errno 5] EIO"
+    assert names == repr(left)
+    assert then == "[]"
