@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from architectures import ARCHS, RUNS
 from mip_server import Reply
 
 # sys.implementation._mpy of the interpreter of the tests: x64, sub-version 3, version 6.
@@ -296,40 +297,6 @@ def named(device, files, *boards):
 def board(arch, flags=0, version=6, sub=3):
     """sys.implementation._mpy of a board."""
     return version | sub << 8 | arch << 10 | flags << 16
-
-
-ARCHS = [
-    None,
-    "x86",
-    "x64",
-    "armv6",
-    "armv6m",
-    "armv7m",
-    "armv7em",
-    "armv7emsp",
-    "armv7emdp",
-    "xtensa",
-    "xtensawin",
-    "rv32imc",
-    "rv64imc",
-]
-
-# A board's architecture, and those whose native code it runs.
-RUNS = {
-    None: [],
-    "x86": ["x86"],
-    "x64": ["x64"],
-    "armv6": ["armv6"],
-    "armv6m": ["armv6m"],
-    "armv7m": ["armv6m", "armv7m"],
-    "armv7em": ["armv6m", "armv7m", "armv7em"],
-    "armv7emsp": ["armv6m", "armv7m", "armv7em", "armv7emsp"],
-    "armv7emdp": ["armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp"],
-    "xtensa": ["xtensa"],
-    "xtensawin": ["xtensawin"],
-    "rv32imc": ["rv32imc"],
-    "rv64imc": ["rv64imc"],
-}
 
 
 @pytest.mark.parametrize("arch", RUNS, ids=str)

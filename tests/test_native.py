@@ -10,25 +10,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from architectures import ARCHS, RUNS
 from mip_server import Reply
-
-# The architectures by their numbers; see the format of .mpy files. The interpreter of the tests
-# is x64, and its bytecode is version 6.3.
-ARCHS = (
-    None,
-    "x86",
-    "x64",
-    "armv6",
-    "armv6m",
-    "armv7m",
-    "armv7em",
-    "armv7emsp",
-    "armv7emdp",
-    "xtensa",
-    "xtensawin",
-    "rv32imc",
-    "rv64imc",
-)
 
 NATIVE = """
 @micropython.native
@@ -375,19 +358,6 @@ def test_with_a_placeholder(device, server):
     put(server, "/p/x64.mpy", native("x64", "here"))
     install(device, server.url + "/p")
     assert device.run(USE, check=True).lines == [f"here 42 {device.lib}/fast.mpy"]
-
-
-# A board's architecture, and those whose entries are for it.
-RUNS = {
-    None: [],
-    "x86": ["x86"],
-    "armv6": ["armv6"],
-    "armv6m": ["armv6m"],
-    "armv7em": ["armv6m", "armv7m", "armv7em"],
-    "armv7emdp": ["armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp"],
-    "xtensawin": ["xtensawin"],
-    "rv64imc": ["rv64imc"],
-}
 
 
 def test_entries_for_boards_of_all_kinds(device, server):
