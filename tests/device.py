@@ -57,6 +57,14 @@ class Result:
         return f"exit status {self.status}\n{self.out}{self.err}"
 
 
+def error(result):
+    """The text of the InstallError with which a program ended, as `InstallError: text`."""
+    last = result.lines[-1]
+    assert result.status == 1, str(result)
+    assert last.startswith("InstallError: "), str(result)
+    return last.removeprefix("InstallError: ")
+
+
 class Device:
     """A board: a directory for its files, and an interpreter that runs in it.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from architectures import ARCHS, RUNS
+from device import error
 from mip_server import Reply
 
 # sys.implementation._mpy of the interpreter of the tests: x64, sub-version 3, version 6.
@@ -77,14 +78,6 @@ def install(device, server, name="p", check=True):
     """Install a package of the server's index."""
     code = "import mip, sys; mip.install(sys.argv[1], index=sys.argv[2])"
     return device.run(code, name, server.url, check=check)
-
-
-def error(result):
-    """The text of the InstallError with which a program ended."""
-    last = result.lines[-1]
-    assert result.status == 1, str(result)
-    assert last.startswith("InstallError: "), str(result)
-    return last.removeprefix("InstallError: ")
 
 
 # Functions that return files which the interpreter of the tests cannot load, and what is said

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from device import error
 from publish import content
 
 URL = "http://example.com/p"
@@ -23,14 +24,6 @@ def params(rows):
 def call(device, verb, *arguments, check=True):
     """Call a verb of mip on the board."""
     return device.run(CALL, json.dumps([verb, arguments]), check=check)
-
-
-def error(result):
-    """The text of the InstallError with which a program ended."""
-    last = result.lines[-1]
-    assert result.status == 1, str(result)
-    assert last.startswith("InstallError: "), str(result)
-    return last.removeprefix("InstallError: ")
 
 
 def everything(directory):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from architectures import ARCHS, RUNS
+from device import error
 from mip_server import Reply
 
 NATIVE = """
@@ -91,14 +92,6 @@ def install_on(device, boards, *arguments, **options):
     done = device.run(ON_BOARDS, json.dumps([arguments, options, boards]), check=True)
     refused = (re.match("([0-9a-f]+): (.*)", line) for line in done.lines)
     return {int(match[1], 16): match[2] for match in refused if match}
-
-
-def error(result):
-    """The text of the InstallError with which a program ended."""
-    last = result.lines[-1]
-    assert result.status == 1, str(result)
-    assert last.startswith("InstallError: "), str(result)
-    return last.removeprefix("InstallError: ")
 
 
 def paths(server):

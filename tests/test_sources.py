@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from device import Device
+from device import Device, error
 from publish import INDEX, content, lines, sha256, tree
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -32,14 +32,6 @@ def install(device, *arguments, check=True, **options):
 def listed(device):
     """The lines that mip.list() prints."""
     return device.run("import mip; mip.list()", check=True).lines
-
-
-def error(result):
-    """The text of the InstallError with which a program ended."""
-    last = result.lines[-1]
-    assert result.status == 1, str(result)
-    assert last.startswith("InstallError: "), str(result)
-    return last.removeprefix("InstallError: ")
 
 
 def refused(device, net, *arguments, **options):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from device import error
 from mip_server import Reply
 from publish import INDEX as PUBLIC
 from publish import Internet, content, sha256, tree
@@ -33,14 +34,6 @@ def call(device, verb, *arguments, check=True, **options):
     if verb in ("install", "upgrade"):
         options.setdefault("index", INDEX)
     return device.run(CALL, json.dumps([verb, arguments, options]), check=check)
-
-
-def error(result):
-    """The text of the InstallError with which a program ended."""
-    last = result.lines[-1]
-    assert result.status == 1, str(result)
-    assert last.startswith("InstallError: "), str(result)
-    return last.removeprefix("InstallError: ")
 
 
 def refused(device, verb, *arguments, **options):
