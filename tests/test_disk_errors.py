@@ -1,8 +1,7 @@
 """The disk fails: at every call, once and for ever, it is full, read-only, or in the way."""
 
-import json
-
 import pytest
+from sweeps import CASE_AND_CHECK, listed, sweep
 
 KINDS = ("lfs2", "lfs1", "fat")
 SCENARIOS = ("install", "upgrade", "uninstall")
@@ -20,30 +19,9 @@ FAULTS = {
     ("short writes", "fat"): ("short", True, "WRITES"),
 }
 
-START = """
-import json, os, sys
-import faults, mip, oracle
-
-mip.print = lambda *words: None
-scenario, kind = sys.argv[1:3]
-case = faults.Case(scenario, kind)
-findings = oracle.Findings()
-findings.add("without a fault", oracle.check_case(case))
-
-
-def check(place, outcome, debris=False):
-    # Looks at a call that was struck, and makes it again without the fault.
-    case.fault.at = None
-    tree = case.look()
-    findings.add(place, oracle.check(case, outcome, tree, debris))
-    settled = case.final if oracle.committed(case, tree) else tree
-    outcome = case.again()
-    findings.add(place, oracle.check_again(case, outcome, faults.walk(faults.ROOT), settled))
-"""
-
 # An error at every call.
 ERRORS = (
-    START
+    CASE_AND_CHECK
     + """
 error, lasting, wanted = eval(sys.argv[3])
 error = OSError(error) if isinstance(error, int) else error
@@ -66,20 +44,6 @@ findings.show()
 )
 
 
-def sweep(device, program, *args):
-    """Run a sweep; return its counts, and what it found wrong."""
-    result = device.run(program, *args, heap="16m", timeout=300, check=True)
-    return json.loads(result.lines[-1].removeprefix("## "))
-
-
-def listed(problems):
-    """What a sweep found wrong, as text for people."""
-    return "\n" + "\n".join(
-        f"{text}: {count} times, first at {place}"
-        for text, (count, place) in sorted(problems.items())[:40]
-    )
-
-
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize(("fault", "kind"), FAULTS)
 def test_an_error_at_every_call(device, figures, fault, scenario, kind):
@@ -91,7 +55,7 @@ def test_an_error_at_every_call(device, figures, fault, scenario, kind):
 
 # Disks of every size from one that holds what is there before to one that is large enough.
 FULL = (
-    START
+    CASE_AND_CHECK
     + """
 least = int(sys.argv[3])
 done = 0
@@ -138,7 +102,7 @@ def test_a_full_disk(device, figures, scenario, kind):
 
 
 READ_ONLY = (
-    START
+    CASE_AND_CHECK
     + """
 case.start(readonly=True)
 outcome = case.call()
@@ -179,7 +143,7 @@ OBSTACLES = {
 }
 
 OBSTACLE = (
-    START
+    CASE_AND_CHECK
     + """
 removed, path, data = eval(sys.argv[3])
 

@@ -1,36 +1,14 @@
 """Memory runs out at every heap level, a user interrupts at every call, and nothing leaks."""
 
-import json
-
 import pytest
+from sweeps import CASE_AND_CHECK, listed, sweep
 
 SCENARIOS = ("install", "upgrade", "uninstall")
-
-START = """
-import gc, json, sys
-import faults, mip, oracle
-
-mip.print = lambda *words: None
-scenario, kind = sys.argv[1:3]
-case = faults.Case(scenario, kind)
-findings = oracle.Findings()
-findings.add("without a fault", oracle.check_case(case))
-
-
-def check(place, outcome, debris):
-    # Looks at a call that was struck, and makes it again without the fault.
-    case.fault.at = None
-    tree = case.look()
-    findings.add(place, oracle.check(case, outcome, tree, debris))
-    settled = case.final if oracle.committed(case, tree) else tree
-    outcome = case.again()
-    findings.add(place, oracle.check_again(case, outcome, faults.walk(faults.ROOT), settled))
-"""
 
 # From a heap without room to one with enough, in steps of `step` bytes. No block device is
 # used: one in Python would need memory, too, and be struck within the file system.
 LEVELS = (
-    START
+    CASE_AND_CHECK
     + """
 def call(free):
     # A function, because a new global name may need memory.
@@ -60,7 +38,7 @@ findings.show()
 )
 
 INTERRUPTS = (
-    START
+    CASE_AND_CHECK
     + """
 for fault in faults.strikes(error=KeyboardInterrupt()):
     case.start(fault)
@@ -114,20 +92,6 @@ findings.show()
 """
 
 
-def sweep(device, program, *args, heap="1m"):
-    """Run a sweep; return its counts, and what it found wrong."""
-    result = device.run(program, *args, heap=heap, timeout=300, check=True)
-    return json.loads(result.lines[-1].removeprefix("## "))
-
-
-def listed(problems):
-    """What a sweep found wrong, as text for people."""
-    return "\n" + "\n".join(
-        f"{text}: {count} times, first at {place}"
-        for text, (count, place) in sorted(problems.items())[:40]
-    )
-
-
 # The bytes between two heap levels.
 STEPS = {"install": 80, "upgrade": 176, "uninstall": 176}
 
@@ -145,13 +109,13 @@ def test_too_little_memory(device, figures, scenario):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_an_interrupt_at_every_call(device, figures, scenario):
     """KeyboardInterrupt at any call is passed on, and the next call ends as without it."""
-    counts, problems = sweep(device, INTERRUPTS, scenario, "posix")
+    counts, problems = sweep(device, INTERRUPTS, scenario, "posix", heap="1m")
     figures("interrupts", counts["interrupts"])
     assert not problems, listed(problems)
 
 
 def test_a_hundred_installs(device):
     """A hundred installs and uninstalls in one process leave memory and files as they were."""
-    counts, problems = sweep(device, MANY)
+    counts, problems = sweep(device, MANY, heap="1m")
     assert not problems, listed(problems)
     assert counts["lost"] <= 0

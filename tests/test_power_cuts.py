@@ -4,9 +4,8 @@ The writes of one run are recorded, and every prefix of them is replayed, also w
 next write: that is what a board finds which lost power then.
 """
 
-import json
-
 import pytest
+from sweeps import CASE, listed, sweep
 
 KINDS = ("lfs2", "lfs1", "fat")
 
@@ -27,16 +26,9 @@ MIXED = {
     ("upgrade many", "fat"): 108,
 }
 
-START = """
-import json, sys
-import faults, mip, oracle
-
-mip.print = lambda *words: None
-scenario, kind = sys.argv[1:3]
-case = faults.Case(scenario, kind)
-findings = oracle.Findings()
-findings.add("without a fault", oracle.check_case(case))
-
+START = (
+    CASE
+    + """
 
 def recover(thorough=True):
     # Recovers and looks; on FAT also after everything that is free has been overwritten.
@@ -57,6 +49,7 @@ def recover(thorough=True):
         wrong.append("1 verify: %r" % e)
     return tree, wrong
 """
+)
 
 # Every cut; then recovery and the same call, and the same call alone.
 CUTS = (
@@ -157,20 +150,6 @@ for number, torn, image in faults.cuts(case.image, case.disk.log):
 findings.show()
 """
 )
-
-
-def sweep(device, program, *args):
-    """Run a sweep; return its counts, and what it found wrong."""
-    result = device.run(program, *args, heap="16m", timeout=300, check=True)
-    return json.loads(result.lines[-1].removeprefix("## "))
-
-
-def listed(problems):
-    """What a sweep found wrong, as text for people."""
-    return "\n" + "\n".join(
-        f"{text}: {count} times, first at {place}"
-        for text, (count, place) in sorted(problems.items())[:40]
-    )
 
 
 @pytest.mark.parametrize(("scenario", "kind"), MIXED)
