@@ -129,16 +129,33 @@ class Device:
         Returns a Result. Raises TimeoutError when it took too long, and with `check`
         AssertionError when its exit status was not 0; both have its output in their text.
         """
-        self._scripts.mkdir(exist_ok=True)
-        script = self._scripts / f"{next(self._numbers)}.py"
-        script.write_text(code, encoding="utf-8")
-        command = self.command(script, *args, heap=heap)
+        command = self.command(self._script(code), *args, heap=heap)
         return self._run(command, timeout, self.environment(path, env), check)
+
+    def start(self, code, heap=None, **options):
+        """Start the program text `code`, to be talked to through pipes; return its process.
+
+        options: more of those of subprocess.Popen. The rest is as for run().
+        """
+        return subprocess.Popen(
+            self.command(self._script(code), heap=heap),
+            cwd=self.work,
+            env=self.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            **options,
+        )
 
     def mip(self, *args, heap=None, timeout=60, path=None, env=None, check=False):
         """Run `micropython -m mip` with the arguments `args`. The rest is as for run()."""
         command = self.command("-m", "mip", *args, heap=heap)
         return self._run(command, timeout, self.environment(path, env), check)
+
+    def _script(self, code):
+        self._scripts.mkdir(exist_ok=True)
+        script = self._scripts / f"{next(self._numbers)}.py"
+        script.write_text(code, encoding="utf-8")
+        return script
 
     def _run(self, command, timeout, environment, check):
         def text(output):

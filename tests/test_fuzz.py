@@ -157,19 +157,13 @@ def start(tmp_path_factory, module_path):
     running = []
 
     def start(program):
-        work = tmp_path_factory.mktemp("fuzz")
-        device = Device(work / "device", module_path, interpreter())
-        script = work / "program.py"
-        script.write_text(program, encoding="utf-8")
+        device = Device(tmp_path_factory.mktemp("fuzz") / "device", module_path, interpreter())
         process = None
 
         def begin():
-            process = subprocess.Popen(
-                device.command(script, heap="512k"),
-                cwd=device.work,
-                env=device.environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            process = device.start(
+                program,
+                heap="512k",
                 stderr=subprocess.STDOUT,
                 encoding="utf-8",
                 # What a document says comes back in messages, lone surrogates among it.

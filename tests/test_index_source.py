@@ -5,7 +5,6 @@ The tables are those of the device's tests, test_sources.py and test_json_reader
 
 import binascii
 import json
-import subprocess
 
 import mip_json
 import pytest
@@ -340,14 +339,7 @@ for line in sys.stdin:
 def by_micropython(tmp_path_factory):
     """A function of a document, bytes, that returns what MicroPython's json makes of it."""
     device = Device(tmp_path_factory.mktemp("json") / "device", ".frozen", interpreter())
-    script = device.work.with_name("by_micropython.py")
-    script.write_text(BY_MICROPYTHON, encoding="utf-8")
-    process = subprocess.Popen(
-        device.command(script, heap="16m"),
-        env=device.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    process = device.start(BY_MICROPYTHON, heap="16m")
 
     def read(data):
         process.stdin.write(data.hex().encode() + b"\n")

@@ -6,7 +6,6 @@ a document has to be the same, whatever the size of the buffer.
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -143,15 +142,7 @@ def read(tmp_path_factory, module_path):
     for all tests.
     """
     device = Device(tmp_path_factory.mktemp("reader") / "device", module_path, interpreter())
-    script = device.work.with_name("compare.py")
-    script.write_text(COMPARE, encoding="utf-8")
-    process = subprocess.Popen(
-        device.command(script, heap="16m"),
-        env=device.environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-    )
+    process = device.start(COMPARE, heap="16m", encoding="utf-8")
 
     def read(documents, sizes=BUFFERS):
         outcomes = []
