@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import generated
 import size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -154,14 +155,8 @@ def page(root=ROOT):
 
 def main(arguments):
     """Write or, with --check, compare docs/sizes.md. Returns the exit status."""
-    text = page()
-    if arguments == ["--check"]:
-        if PAGE.read_text(encoding="utf-8") == text:
-            return 0
-        print("docs/sizes.md is out of date: run python tools/feature_sizes.py", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    wrong = "docs/sizes.md is out of date: run python tools/feature_sizes.py"
+    return generated.settle(PAGE, page(), arguments == ["--check"], wrong)
 
 
 if __name__ == "__main__":

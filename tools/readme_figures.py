@@ -12,6 +12,8 @@ import re
 import sys
 from pathlib import Path
 
+import generated
+
 ROOT = Path(__file__).resolve().parent.parent
 
 FIGURE = re.compile(r"(<!-- bench:([\w-]+) -->).*?(<!-- /bench -->)")
@@ -85,22 +87,16 @@ def fill(text, values):
 def main(words, root=ROOT):
     """Do it. Returns the exit status."""
     readme = root / "README.md"
-    text = readme.read_text(encoding="utf-8")
     try:
         values = figures(json.loads((root / "docs" / "bench.json").read_text(encoding="utf-8")))
-        filled = fill(text, values)
+        filled = fill(readme.read_text(encoding="utf-8"), values)
     except (FigureError, OSError) as error:
         print(f"readme_figures: {error}", file=sys.stderr)
         return 1
     for name, value in values.items():
         print(f"{name:<24} {value:>16}")
-    if filled == text:
-        return 0
-    if "--check" in words:
-        print("README.md has other figures: run tools/readme_figures.py", file=sys.stderr)
-        return 1
-    readme.write_text(filled, encoding="utf-8")
-    return 0
+    wrong = "README.md has other figures: run tools/readme_figures.py"
+    return generated.settle(readme, filled, "--check" in words, wrong)
 
 
 if __name__ == "__main__":
