@@ -93,7 +93,7 @@ findings.show()
 
 
 # The bytes between two heap levels.
-STEPS = {"install": 80, "upgrade": 176, "uninstall": 176}
+STEPS = {"install": 40, "upgrade": 80, "uninstall": 80}
 
 
 @pytest.mark.parametrize("scenario", STEPS)
