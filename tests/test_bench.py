@@ -6,9 +6,11 @@ import os
 import re
 import socket
 import subprocess
+import tempfile
 import time
 import xml.etree.ElementTree
 from contextlib import closing
+from functools import partial
 from statistics import median
 
 import bench
@@ -279,6 +281,24 @@ def test_a_heap_that_is_too_small(board, tmp_path, client):
     with bench_site.serve(bench_site.routes([package]), tmp_path / "nothing") as server:
         fits = [board.fits(client, package, server.url, free) for free in (1024, 1 << 16)]
     assert fits == [False, True]
+
+
+def test_the_heap_that_an_install_needs(tmp_path, figures):
+    """10 files need at most 0.9 of upstream's heap, and 100 at most 1.1 times that."""
+    few, many = bench_site.small_files(10), bench_site.small_files(100)
+    # The path of the target is in RAM, several times: it has to be as long everywhere.
+    with (
+        tempfile.TemporaryDirectory(prefix="mip-", dir="/tmp") as place,
+        bench_site.serve(bench_site.routes([few, many]), tmp_path / "nothing") as server,
+    ):
+        board = bench_device.Bench(place)
+        upstreams, ours, many_ours = (
+            bench_device.least(partial(board.fits, *case, server.url), 4608, 64, 6)
+            for case in ((board.upstream, few), (board.ours, few), (board.ours, many))
+        )
+    figures("heap for 10 files, HTTP, bytes", ours)
+    assert ours <= 0.9 * upstreams
+    assert many_ours <= 1.1 * ours
 
 
 @pytest.mark.parametrize("guess", [0, 64, 640, 1280, 100_000])
