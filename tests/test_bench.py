@@ -4,18 +4,22 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import tempfile
+import textwrap
 import time
 import xml.etree.ElementTree
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from statistics import median
 
 import bench
 import bench_chart
 import bench_device
+import bench_flash
 import bench_report
 import bench_site
 import conftest
@@ -23,7 +27,29 @@ import pytest
 from bench_device import BenchError
 from test_server import read_answer, request
 
-TINY = bench.Scope(2, (15,), (1, 2), 4096, 2, (1, 3), 8192, 1)
+TINY = bench.Scope(
+    rounds=2,
+    rtts=(15,),
+    files=(1, 2),
+    large=4096,
+    again=2,
+    heap_files=(1, 3),
+    step=8192,
+    sure=1,
+    flash=((3, 1),),
+    beside=((2, 4), (1, 2)),
+    ram=(1, 1024, 1),
+    counted=2,
+    growth=(1, 3),
+)
+# Does and says what valgrind does, quicker: each run has more instructions than the last.
+VALGRIND = """#!/bin/sh
+[ "$1" = --tool=callgrind ] && shift 2
+"$@"
+status=$?
+echo "==1== Collected : $(date +%s%N)"
+exit $status
+"""
 CLIENTS = ("ours", "upstream")
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,8 +58,12 @@ SVG = "{http://www.w3.org/2000/svg}"
 def output(tmp_path_factory):
     """The directory that `tools/bench --quick` has written to, with less to measure."""
     directory = tmp_path_factory.mktemp("bench") / "made"
+    programs = tmp_path_factory.mktemp("programs")
+    (programs / "valgrind").write_text(VALGRIND)
+    (programs / "valgrind").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bench, "QUICK", TINY)
+        patch.setenv("PATH", str(programs), prepend=os.pathsep)
         assert bench.main(["--quick", "--output", str(directory)]) == 0
     return directory
 
@@ -191,21 +221,285 @@ def test_the_charts(output, cells, found):
 
 def test_budgets():
     """What is over its budget is said to be, what is not is not."""
-    side = {"requests": 1, "written": 0}
-    cell = {"title": "50 files", "rtt_ms": 50, "again": False, "ours": side}
-    again = {"title": "again", "rtt_ms": 0, "again": True, "ours": {**side, "requests": 2}}
-    for ratio, verdict in ((0.08, ""), (0.0801, "   over")):
+    side = {"requests": 1, "written": 0, "connections": 1}
+    cell = {"title": "50 files", "rtt_ms": 50, "again": False, "ours": side, "upstream": None}
+    again = {**cell, "title": "again", "again": True, "ours": {**side, "requests": 2}}
+    for ratio, verdict in ((0.065, ""), (0.0651, "   over")):
         lines = bench_report.verdicts({"time": {"cells": [{**cell, "ratio": ratio}, again]}})
-        assert lines.splitlines()[0].endswith(f" of   0.08{verdict}")
-        assert lines.splitlines()[1].endswith("2 of      1   over")
-        assert lines.splitlines()[2].endswith("0 of      0")
+        assert lines.splitlines()[0].endswith(f" of      0.065{verdict}")
+        assert lines.splitlines()[1].endswith("1 of          1")
+        assert lines.splitlines()[2].endswith("2 of          1   over")
+        assert lines.splitlines()[3].endswith("0 of          0")
     heap = {"scheme": "http", "upstream": 500}
     cells = [{**heap, "files": 1, "ours": 400, "ratio": 0.8}]
     cells.append({**heap, "files": 9, "ours": 600, "ratio": 1.2})
-    assert list(bench_report.budgets({"heap": {"cells": cells}})) == [
-        ("heap for 1 file, http: part of upstream's", 0.8, 0.9),
-        ("heap for 9 files, http: part of that for 1", 1.5, 1.1),
+    assert listed({"heap": {"cells": cells}}) == [
+        ("heap for 1 file, http: part of upstream's", 1, 0.8, 0.9, None),
+        ("heap for 9 files, http: part of that for 1", 1.0, 1.5, 1.1, 1.05),
     ]
+
+
+def listed(found):
+    """The budgets of what was found: (text, upstream's, ours, at most, aim)."""
+    return [
+        (budget.text, budget.upstream, budget.ours, *budget.limits)
+        for budget in bench_report.budgets(found)
+    ]
+
+
+def test_budgets_of_counts():
+    """RAM, flash, instructions and growth have budgets in the scope that these are for."""
+    ours, upstreams = {"kept": 5, "install": 7}, {"kept": 3, "install": 4}
+    row = {"ours": ours, "upstream": upstreams}
+    rows = [{"loaded": ".mpy", **row}, {"loaded": "frozen", **row, "ours": None}]
+    assert listed({"ram": {"files": 9, "rows": rows}}) == []
+    assert listed({"ram": {"files": 10, "rows": rows}}) == [
+        (".mpy, heap for import and 10 files in all, HTTP: bytes", 4, 7, 40960, 36864),
+        (".mpy, kept after the import: bytes", 3, 5, 33000, 28672),
+    ]
+    place = {"file_system": "littlefs", "step": "install"}
+    sides = {"ours": {"ms": 4810, "lines": 9, "erases": 8}}
+    sides["upstream"] = {"ms": 3229, "lines": 0, "erases": 1}
+    beside = {**place, "title": bench_report.BESIDE}
+    flash = {"cells": [{**place, "title": "50 files in 5 directories", **sides}]}
+    flash["cells"].append({**beside, **sides})
+    flash["beside"] = [{**beside, "ours": 4.1, "upstream": 1.0}]
+    assert [line[1:] for line in listed({"flash": flash})] == [
+        (3.23, 4.81, 4.8, 4),
+        (0, 9, 1000, 300),
+        (1, 8, 12, 6),
+        (1.0, 4.1, 4, 2),
+    ]
+    counts = {"fresh": 41, "again": 31, "beside": {"ratio": 3}}
+    part = {"files": 50, "ours": counts, "upstream": counts}
+    assert [line[1:3] for line in listed({"instructions": part})] == [(41, 41), (31, 31), (3, 3)]
+    assert listed({"instructions": {**part, "files": 49}}) == []
+    assert listed({"instructions": {"missing": "no valgrind"}}) == []
+    growth = {"few": 100, "many": 1000, "instructions": None}
+    growth["reads"] = {"ours": {"ratio": 14}, "upstream": {"ratio": 11}}
+    assert [line[1:] for line in listed({"growth": growth})] == [(11, 14, 13, 10)]
+    assert listed({"growth": {**growth, "many": 999}}) == []
+
+
+# --- What is counted ---
+
+
+def test_what_flash_counts(device):
+    """A block device counts each read, program and erase, and keeps what was written."""
+    device.lib.mkdir(parents=True)
+    shutil.copy(conftest.ROOT / "tools" / "bench_board.py", device.lib)
+    script = """
+        import bench_board
+        flash = bench_board.Flash(4)
+        def say():
+            counts = flash.counts()
+            print([counts[key] for key in sorted(counts)])
+        buf = bytearray(32)
+        flash.readblocks(1, buf, 64); say()
+        flash.writeblocks(1, b"x" * 32, 64); say()
+        flash.ioctl(6, 1); say()
+        flash.writeblocks(2, b"y" * 4096); say()
+        flash.readblocks(1, buf, 64); print(buf == b"x" * 32)
+        flash.readblocks(2, buf, 4064); print(buf == b"y" * 32)
+        flash.clear(); say()
+        print(flash.ioctl(4, 0), flash.ioctl(5, 0))
+    """
+    lines = device.run(textwrap.dedent(script), check=True).lines
+    # Erases, bytes programmed, programs, bytes read, reads.
+    assert lines == [
+        "[0, 0, 0, 32, 1]",
+        "[0, 32, 1, 32, 1]",
+        "[1, 32, 1, 32, 1]",
+        "[2, 4128, 2, 32, 1]",
+        "True",
+        "True",
+        "[0, 0, 0, 0, 0]",
+        "4 4096",
+    ]
+
+
+def test_the_model():
+    """The modelled time is that of reads, programs and erases, each with its bytes."""
+    counts = {"reads": 3, "read_bytes": 512, "programs": 5, "program_bytes": 768, "erases": 2}
+    expected = 3 * 0.01 + 2 * 0.04 + 5 * 0.2 + 3 * 0.8 + 2 * 50
+    assert bench_flash.milliseconds(counts) == pytest.approx(expected)
+
+
+def test_the_scenarios():
+    """Each scenario has as many files, packages and directories as it says."""
+    for directories in (1, 5):
+        paths = bench_flash.many_files(50, directories).packages["app"]
+        above = [path.rpartition("/")[0] for path in paths]
+        assert len(set(paths)) == 50
+        assert {above.count(path) for path in above} == {50 // directories}
+    packages = bench_flash.beside(20, 200).packages
+    assert len(packages) == 21
+    assert len({path for paths in packages.values() for path in paths}) == 201
+    for files in (8, 100, 1000):
+        paths = bench_flash.tree(files).packages["app"]
+        assert len(set(paths)) == files
+        entries = {}
+        for path in paths:
+            while "/" in path:
+                above = path.rpartition("/")[0]
+                entries.setdefault(above, set()).add(path)
+                path = above
+        assert max(map(len, entries.values())) <= 10
+
+
+def test_flash(found):
+    """Every step of every scenario is counted on both file systems, and costs what it must."""
+    flash = {
+        (cell["title"], cell["file_system"], cell["step"]): cell
+        for cell in found["flash"]["cells"]
+    }
+    titles = {"3 files in one directory": ["install", "again", "upgrade"]}
+    for packages, files in ((2, 4), (1, 2)):
+        noun = bench_report.plural(packages, "package")
+        titles[f"1 file beside {noun} with {files} files"] = ["install", "uninstall"]
+    assert list(flash) == [
+        (title, file_system, step)
+        for title, steps in titles.items()
+        for file_system in ("littlefs", "FAT")
+        for step in steps
+    ]
+    for (_, file_system, step), cell in flash.items():
+        assert (cell["upstream"] is None) == (step == "uninstall")
+        assert cell["ours"]["lines"] > 0
+        for side in filter(None, (cell["ours"], cell["upstream"])):
+            assert side["reads"] > 0
+            assert side["ms"] == pytest.approx(bench_flash.milliseconds(side), abs=0.1)
+            if file_system == "FAT":  # each write erases a whole sector
+                assert side["programs"] == side["erases"] == side["program_bytes"] / 4096
+        if cell["upstream"]:
+            assert cell["upstream"]["lines"] == 0
+            assert (cell["upstream"]["programs"] > 0) == (step != "again")
+    for row in found["flash"]["beside"]:
+        place = row["file_system"], row["step"]
+        times = [flash[(title, *place)]["ours"]["ms"] for title in (row["title"], row["against"])]
+        assert row["title"].startswith("1 file beside 2 packages")
+        assert row["ours"] == pytest.approx(times[0] / times[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_step_that_does_nothing_ends_the_benchmark(board, client):
+    """What is counted is a step that did what it should."""
+    plan = {"client": client, "file_system": "littlefs", "blocks": 64}
+    plan["packages"] = {"app": ["app/a.mpy"], "other": ["other.mpy"]}
+    plan["steps"] = [["", "install", ["app"], 1], ["again", "install", ["app"], 1]]
+    assert [counts["title"] for counts in board.board(getattr(board, client), plan)] == ["again"]
+    # Upstream's takes every step for an install; ours has not what is to be removed.
+    plan["steps"][1] = ["gone", "uninstall", ["app" if client == "upstream" else "other"], 1]
+    with pytest.raises(BenchError, match=rf"{client}, littlefs: "):
+        board.board(getattr(board, client), plan)
+
+
+def test_ram(found):
+    """What a mip keeps, and the heap for import and install, in each form that is at hand."""
+    rows = {row["loaded"]: row for row in found["ram"]["rows"]}
+    assert list(rows) == ["source", ".mpy", "frozen"]
+    assert rows["frozen"]["ours"] is None
+    for side in (rows["source"]["ours"], rows[".mpy"]["ours"], rows["frozen"]["upstream"]):
+        assert side["measured"]
+        assert side["kept"] > 0
+        assert side["import"] <= side["install"] > 0
+    # The compiler needs more heap than what it makes.
+    assert rows["source"]["ours"]["import"] > rows[".mpy"]["ours"]["import"]
+    assert rows[".mpy"]["ours"]["import"] > rows["frozen"]["upstream"]["import"]
+    assert rows[".mpy"]["upstream"] is None  # what is quoted is for 10 files
+
+
+@pytest.fixture
+def ram(tmp_path, monkeypatch):
+    """A function that measures RAM in this environment; returns its rows and bench.md."""
+
+    def measured(tiny=TINY.ram, **environment):
+        monkeypatch.setattr(bench, "QUICK", replace(TINY, ram=tiny))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(value))
+        assert bench.main(["--quick", "--only", "ram", "--output", str(tmp_path)]) == 0
+        rows = json.loads((tmp_path / "bench.json").read_text())["ram"]["rows"]
+        return {row["loaded"]: row for row in rows}, (tmp_path / "bench.md").read_text()
+
+    return measured
+
+
+def test_ram_of_others(ram, board, tmp_path):
+    """Ours is measured frozen, and upstream's loaded, where there are such; else it is said."""
+    rows, text = ram((10, 65536, 1))
+    assert "Ours was not measured where it is frozen" in text
+    assert "Upstream's, where it is not frozen, is quoted" in text
+    assert rows[".mpy"]["upstream"]["kept"] == 6496
+    assert not rows[".mpy"]["upstream"]["measured"]
+    # As good as frozen: an interpreter that has it wherever it is told to look.
+    frozen = tmp_path / "frozen"
+    words = f'MICROPYPATH={board.ours.path} exec {board.interpreter} "$@"'
+    frozen.write_text(f"#!/bin/sh\n{words}\n")
+    frozen.chmod(0o755)
+    rows, text = ram((1, 65536, 1), BENCH_FROZEN=frozen)
+    assert rows["frozen"]["ours"]["kept"] == pytest.approx(rows[".mpy"]["ours"]["kept"], abs=500)
+    assert "not measured where it is frozen" not in text
+
+
+def test_upstreams_sources(board, tmp_path, monkeypatch):
+    """Upstream's modules are taken from the sources that are named, as they are or compiled."""
+    assert board.loaded("upstream", ".mpy") is None
+    monkeypatch.setenv("BENCH_UPSTREAM", str(tmp_path))
+    with pytest.raises(BenchError, match="no such module"):
+        board.loaded("upstream", ".mpy")
+    for name, source in bench_device.UPSTREAM_SOURCES.items():
+        file = tmp_path / source / name / "__init__.py"
+        file.parent.mkdir(parents=True)
+        file.write_text("import requests\n" if name == "mip" else "DATA = [0] * 1000\n")
+    for form in ("source", ".mpy"):
+        kept = board.kept(board.loaded("upstream", form))
+        assert 8000 < kept < 10000
+    assert board.kept(board.upstream) < 8000
+
+
+def test_instructions(found):
+    """Instructions are counted of each install that there is a row for."""
+    part = found["instructions"]
+    assert part["files"] == TINY.counted
+    assert part["ours_frozen"] is False
+    assert part["beside"] == {"many": [2, 4], "few": [1, 2]}
+    for name in CLIENTS:
+        assert min(part[name]["fresh"], part[name]["again"]) > 0
+        beside = part[name]["beside"]
+        assert beside["ratio"] == pytest.approx(beside["many"] / beside["few"], rel=1e-3)
+
+
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind")
+def test_what_valgrind_counts(board, tmp_path):
+    """An install has more instructions than one that finds everything in place."""
+    package = bench_site.small_files(3)
+    target = board.target()
+    with bench_site.serve(bench_site.routes([package]), tmp_path / "nothing") as server:
+        fresh, again = (
+            board.instructions(board.upstream, package, server.url, target) for _ in range(2)
+        )
+    assert 100_000 < again < fresh < 10_000_000
+
+
+def test_growth(found):
+    """More files take more reads, and reads and instructions grow as a ratio says."""
+    growth = found["growth"]
+    for name in CLIENTS:
+        assert growth["reads"][name]["many"] > growth["reads"][name]["few"] > 0
+        for key in ("reads", "instructions"):
+            counts = growth[key][name]
+            assert counts["ratio"] == pytest.approx(counts["many"] / counts["few"], rel=1e-3)
+
+
+def test_no_valgrind(tmp_path, monkeypatch):
+    """Where instructions cannot be counted, this is said, and the rest is measured."""
+    monkeypatch.setattr(bench, "QUICK", TINY)
+    monkeypatch.setenv("PATH", "")
+    for part, text in (("instructions", "Not measured"), ("growth", "| reads, ours | ")):
+        assert bench.main(["--quick", "--only", part, "--output", str(tmp_path)]) == 0
+        written = (tmp_path / "bench.md").read_text()
+        assert text in written
+        assert "valgrind is not installed" in written
 
 
 # --- The link and the server ---
@@ -369,7 +663,14 @@ def test_help():
     """--help says what is measured, and how to begin."""
     done = run("--help")
     assert done.returncode == 0
-    for word in ("requests", "least free heap", "ratio", "tools/bench --quick", "--output"):
+    for word in (
+        "requests",
+        "least free heap",
+        "ratio",
+        "tools/bench --quick",
+        "--output",
+        "flash",
+    ):
         assert word in done.stdout
 
 
@@ -388,4 +689,8 @@ def test_an_interpreter_without_a_mip(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("MICROPYTHON", name)
         assert bench.main(["--quick", "--output", str(tmp_path / "out")]) == 1
         assert reason in capsys.readouterr().err
+    monkeypatch.delenv("MICROPYTHON")
+    monkeypatch.setenv("BENCH_FROZEN", bench_device.interpreter())
+    assert bench.main(["--quick", "--output", str(tmp_path / "out")]) == 1
+    assert "BENCH_FROZEN has no mip" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import bench_counts
 import bench_device
+import bench_flash
 import bench_report
 import bench_site
 from bench_device import Bench, BenchError
-from bench_report import plural
+from bench_report import plural, ratio
 from demo import certificate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,11 +32,21 @@ HELP = """\
 Measures mip, as it is frozen into firmware, against the mip that the interpreter has frozen in.
 Both run in the same interpreter and install the same packages from the same server.
 
-  time   how long install() takes over TLS, at several round trips of the link, for packages of
-         many small files, for a large file, and when everything is installed already; and how
-         many requests, connections and bytes the server counts
-  heap   the least free heap in which an install succeeds, for 10, 100 and 1,000 files
-  size   the modules as .mpy
+  time          how long install() takes over TLS, at several round trips of the link, for
+                packages of many small files, for a large file, and when everything is installed
+                already; and how many requests, connections and bytes the server counts
+  heap          the least free heap in which an install succeeds, for 10, 100 and 1,000 files
+  size          the modules as .mpy
+  flash         what installs read, program and erase on littlefs and on FAT, the time that a
+                model of flash gives for that, and how many lines of JSON are parsed
+  ram           what the import keeps, and the least heap for it and an install of 10 files
+  instructions  those of an install of 50 files, fresh and again, and of a small package beside
+                many others; needs valgrind
+  growth        how block reads and instructions grow from 100 files to 1,000
+
+What the last four find are counts, no times. BENCH_FROZEN names an interpreter with our mip
+frozen in, for what is compared frozen: MICROPYTHON should then name the same build with
+upstream's. BENCH_UPSTREAM names micropython-lib's sources, for RAM where upstream's is loaded.
 
 The first number to look at is a ratio: it depends on the machine less than seconds do. Rounds
 alternate between both, ratios are those of medians, and the spread says how far to trust them.
@@ -42,12 +54,12 @@ Let nothing else run meanwhile.
 """
 EXAMPLES = """\
 examples:
-  tools/bench --quick --output build/bench     a look at it, in a few seconds
-  tools/bench                                  everything, into docs/; takes 45 minutes
+  tools/bench --quick --output build/bench     a look at it, in a minute
+  tools/bench                                  everything, into docs/; takes an hour
   tools/bench --only heap --output build/bench
 """
 
-PARTS = ("time", "heap", "size")
+PARTS = ("time", "heap", "size", "flash", "ram", "instructions", "growth")
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,9 @@ class Scope:
     again: which of `files` it is that is installed again, and that a certificate is checked for.
     heap_files: as files, for the heap.  step: bytes between two heaps that are tried; a multiple
     of 32.  sure: how many larger ones have to do, too, as for bench_device.least().
+    flash: (files, directories) of packages.  beside: (packages, files) that a package of one file
+    is installed beside.  ram: files of the package, and step and sure for that heap.
+    counted: files whose instructions are counted.  growth: files, few and many.
     """
 
     rounds: int
@@ -69,10 +84,43 @@ class Scope:
     heap_files: tuple
     step: int
     sure: int
+    flash: tuple
+    beside: tuple
+    ram: tuple
+    counted: int
+    growth: tuple
 
 
-FULL = Scope(3, (0, 20, 50, 100), (1, 10, 50, 200), 1 << 20, 50, (10, 100, 1000), 64, 6)
-QUICK = Scope(2, (0, 20), (1, 3), 1 << 14, 3, (1, 8), 2048, 1)
+FULL = Scope(
+    rounds=3,
+    rtts=(0, 20, 50, 100),
+    files=(1, 10, 50, 200),
+    large=1 << 20,
+    again=50,
+    heap_files=(10, 100, 1000),
+    step=64,
+    sure=6,
+    flash=((50, 5), (50, 1)),
+    beside=((20, 200), (1, 10)),
+    ram=(10, 256, 6),
+    counted=50,
+    growth=(100, 1000),
+)
+QUICK = Scope(
+    rounds=2,
+    rtts=(0, 20),
+    files=(1, 3),
+    large=1 << 14,
+    again=3,
+    heap_files=(1, 8),
+    step=2048,
+    sure=1,
+    flash=((4, 2), (4, 1)),
+    beside=((2, 4), (1, 2)),
+    ram=(1, 2048, 1),
+    counted=2,
+    growth=(2, 8),
+)
 
 
 @dataclass(frozen=True)
@@ -211,11 +259,6 @@ def summary(runs):
     return {"ms": took, "median_ms": median(took), **counts}
 
 
-def ratio(ours, upstreams):
-    """Return a ratio with four significant digits."""
-    return float(f"{ours / upstreams:.4g}")
-
-
 def measure_heap(bench, scope):
     """Measure the heap that installs need. Returns what bench.json has under "heap"."""
     packages = [bench_site.small_files(count) for count in scope.heap_files]
@@ -281,8 +324,8 @@ def arguments(words):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="a few tiny installs, in seconds")
-    parser.add_argument("--only", metavar="PART", choices=PARTS, help="time, heap or size")
+    parser.add_argument("--quick", action="store_true", help="a few tiny installs, in a minute")
+    parser.add_argument("--only", metavar="PART", choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--rounds", type=int, help="how often times are measured (3)")
     parser.add_argument(
         "--output", type=Path, default=ROOT / "docs", help="the directory to write to (docs)"
@@ -301,6 +344,8 @@ def measure(scope, parts, place):
     bench = Bench(place)
     system, ours = bench.versions(bench.ours)
     _, upstreams = bench.versions(bench.upstream)
+    if bench.frozen and bench.versions(bench.frozen)[1] != ours:
+        raise BenchError(f"BENCH_FROZEN has no mip {ours} frozen in")
     found = {"interpreter": system, "ours": ours, "upstream": upstreams}
     if "size" in parts:
         found["size"] = bench_report.sizes(bench.sizes)
@@ -308,6 +353,16 @@ def measure(scope, parts, place):
         found["time"] = Times(bench, scope).measure()
     if "heap" in parts:
         found["heap"] = measure_heap(bench, scope)
+    if "flash" in parts:
+        found["flash"] = bench_flash.measure(bench, scope.flash, scope.beside, say)
+    if "ram" in parts:
+        found["ram"] = bench_counts.measure_ram(bench, *scope.ram, say)
+    if "instructions" in parts:
+        found["instructions"] = bench_counts.measure_instructions(
+            bench, scope.counted, scope.beside, say
+        )
+    if "growth" in parts:
+        found["growth"] = bench_counts.measure_growth(bench, *scope.growth, say)
     return found
 
 

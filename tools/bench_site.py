@@ -65,6 +65,19 @@ def small_files(count):
     return Package(name, files)
 
 
+def neighbours(packages, files):
+    """Return so many Packages, with so many modules in all, each of which is another one."""
+    made = list(small_files(files).files.values())
+    share = files // packages
+    return [
+        Package(
+            name := f"neighbour_{number}",
+            {f"{name}/module_{n}.mpy": made[number * share + n] for n in range(share)},
+        )
+        for number in range(packages)
+    ]
+
+
 def large_file(size):
     """Return a Package of one file that has `size` bytes, which do not repeat."""
     blocks = [hashlib.sha256(b"%d" % number).digest() for number in range(size // 32)]
