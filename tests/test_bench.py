@@ -276,7 +276,7 @@ def test_budgets_of_counts():
     assert listed({"instructions": {**part, "files": 49}}) == []
     assert listed({"instructions": {"missing": "no valgrind"}}) == []
     growth = {"few": 100, "many": 1000, "instructions": None}
-    growth["reads"] = {"ours": {"ratio": 14}, "upstream": {"ratio": 11}}
+    growth["ms"] = {"ours": {"ratio": 14}, "upstream": {"ratio": 11}}
     assert [line[1:] for line in listed({"growth": growth})] == [(11, 14, 13, 10)]
     assert listed({"growth": {**growth, "many": 999}}) == []
 
@@ -486,7 +486,7 @@ def test_growth(found):
     growth = found["growth"]
     for name in CLIENTS:
         assert growth["reads"][name]["many"] > growth["reads"][name]["few"] > 0
-        for key in ("reads", "instructions"):
+        for key in ("reads", "ms", "instructions"):
             counts = growth[key][name]
             assert counts["ratio"] == pytest.approx(counts["many"] / counts["few"], rel=1e-3)
 

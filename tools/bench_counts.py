@@ -125,15 +125,19 @@ def _installs(bench, client, others, package, times):
 def measure_growth(bench, few, many, say):
     """Measure how a fresh install grows from `few` files to `many`.
 
-    Returns what bench.json has under "growth": block reads on littlefs, and instructions.
+    Returns what bench.json has under "growth": block reads on littlefs, the time of the model
+    there, and instructions.
     """
     missing = bench.uncounted()
 
-    def reads(client):
+    def on_flash(client):
         scenarios = [bench_flash.tree(files) for files in (few, many)]
         counts = [bench_flash.count(bench, client, item, "littlefs") for item in scenarios]
-        found = _growth(count["install"]["reads"] for count in counts)
-        say(f"growth, reads: {client.name} {found['ratio']:,} times")
+        found = {
+            key: _growth(count["install"][key] for count in counts) for key in ("reads", "ms")
+        }
+        ratios = [found[key]["ratio"] for key in ("reads", "ms")]
+        say("growth, {}: reads {:,} times, modelled time {:,} times".format(client.name, *ratios))
         return found
 
     def instructions(client):
@@ -142,12 +146,13 @@ def measure_growth(bench, few, many, say):
         say(f"growth, instructions: {client.name} {found['ratio']:,} times")
         return found
 
+    flash = {client.name: on_flash(client) for client in bench.clients}
     return {
         "few": few,
         "many": many,
         "ours_frozen": bool(bench.frozen),
         "missing": missing,
-        "reads": {client.name: reads(client) for client in bench.clients},
+        **{key: {name: flash[name][key] for name in flash} for key in ("reads", "ms")},
         "instructions": None if missing else _for_both(bench, instructions),
     }
 

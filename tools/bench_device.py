@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import size
@@ -260,7 +260,7 @@ class Bench:
 
     def kept(self, client):
         """Return how many bytes of RAM a mip keeps when it has been imported."""
-        done = self._run(client, "kept.py")
+        done = self._run(self._near(client), "kept.py")
         kept = _facts(done.stdout)
         if done.returncode or len(kept) != 1:
             raise BenchError(f"{client.name}: {_last(done.stdout)}")
@@ -274,13 +274,19 @@ class Bench:
         target = self.target()
         # What the words take is not a mip's doing.
         script = "nothing.py" if what == "nothing" else "plain.py"
-        words = (script, what, package.name, url, target)
+        words = (script, what, package.name, url, target.name)
         try:
-            done = self._run(client, *words, options=("-X", f"heapsize={heap}"))
+            options = ("-X", f"heapsize={heap}")
+            done = self._run(self._near(client), *words, options=options)
             done = _facts(done.stdout) == ["done"]
             return done and (what != "install" or not _wrong(package, target))
         finally:
             shutil.rmtree(target)
+
+    def _near(self, client):
+        # Paths are in RAM: that of a compiled module is to be as short in every checkout.
+        place = str(self.place) + os.sep
+        return replace(client, path=client.path.removeprefix(place))
 
     def uncounted(self):
         """Return why no instructions can be counted, or None when they can."""
@@ -290,12 +296,13 @@ class Bench:
         """Return the instructions of an install: those of a run that only imports are not in it.
 
         They are the same each time: where the interpreter is a module of Python, its hashes are
-        not random, and what Python does is in both runs.
+        not random, and what Python does is in both runs. The path of the target is as short as on
+        a board, because upstream's looks at each directory of it for each file.
         Raises BenchError when not every file of the package is in place then.
         """
         if client not in self._without:
             self._without[client] = self._counted(client, "import", "", "", "")
-        counted = self._counted(client, "install", package.name, url, target)
+        counted = self._counted(client, "install", package.name, url, target.name)
         if wrong := _wrong(package, target):
             raise BenchError(f"{client.name}, {package.name}: {wrong} is not what it should be")
         return counted - self._without[client]

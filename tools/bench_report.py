@@ -45,7 +45,10 @@ RAM_BUDGETS = {
     ("frozen", "install"): (12288, 10240),
     (".mpy", "kept"): (33000, 28672),
 }
-INSTRUCTIONS_BUDGETS = {"fresh": (40e6, 25e6), "again": (30e6, 15e6)}
+INSTRUCTIONS_BUDGETS = {
+    "fresh": (40_000_000, 25_000_000),
+    "again": (30_000_000, 15_000_000),
+}
 GROWTH_BUDGET = (13, 10)
 
 
@@ -193,10 +196,10 @@ def _instructions_budgets(found):
 def _growth_budgets(found):
     part = found.get("growth", {})
     if (part.get("few"), part.get("many")) == GROWN:
-        for key in ("reads", "instructions"):
+        # Not of reads: littlefs looks through the whole disk to allocate, whoever writes.
+        for key, noun in (("ms", "modelled time on littlefs"), ("instructions", "instructions")):
             if part[key]:
                 ours, upstreams = (part[key][name]["ratio"] for name in ("ours", "upstream"))
-                noun = {"reads": "block reads on littlefs"}.get(key, key)
                 text = f"{plural(GROWN[1])}: {noun}, times those for {GROWN[0]}"
                 yield Budget(text, ours, GROWTH_BUDGET, upstreams)
 
@@ -340,8 +343,8 @@ def flash_table(found):
     yield (
         "What an install asks of a disk in RAM that counts, with a session that has all answers "
         "in memory. littlefs has blocks of 4,096 bytes, and reads and programs 32 bytes at once, "
-        "as MicroPython formats it; FAT has sectors of 4,096 bytes, and a write of one erases and "
-        f"programs all of it. The time is a model's: a read {model['read']} ms and "
+        "which is MicroPython's default; FAT has sectors of 4,096 bytes, and a write of one "
+        f"erases and programs all of it. The time is a model's: a read {model['read']} ms and "
         f"{model['read_256']} ms for 256 bytes, a program {model['program']} and "
         f"{model['program_256']} ms, an erase of 4,096 bytes {model['erase']} ms. Upstream's "
         "upgrade is an install of the new version; it parses no lines, but a whole document at "
@@ -468,8 +471,9 @@ def growth_table(found):
     yield ""
     yield (
         "Of a fresh install: block reads on littlefs, where no directory has more than ten "
-        "entries, and instructions, in a directory of the host. Ten times the files cost ten "
-        "times as much where the cost is linear."
+        "entries, and the modelled time there; and instructions, in a directory of the host. Ten "
+        "times the files cost ten times as much where the cost is linear. Reads are not: to "
+        "allocate, littlefs looks through the whole disk."
     )
     yield ""
     if found["missing"]:
@@ -477,12 +481,13 @@ def growth_table(found):
     else:
         yield _which(found["ours_frozen"])
     yield ""
+    nouns = {"reads": "reads", "ms": "modelled ms", "instructions": "instructions"}
     rows = [
         [
-            f"{key}, {name}",
+            f"{noun}, {name}",
             *(f"{found[key][name][side]:,}" for side in ("few", "many", "ratio")),
         ]
-        for key in ("reads", "instructions")
+        for key, noun in nouns.items()
         if found[key]
         for name in ("ours", "upstream")
     ]
