@@ -271,9 +271,10 @@ def test_budgets_of_counts():
         (1.0, 4.1, 4, 2),
     ]
     counts = {"fresh": 41, "again": 31, "beside": {"ratio": 3}}
-    part = {"files": 50, "ours": counts, "upstream": counts}
+    part = {"files": 50, "ours_frozen": True, "ours": counts, "upstream": counts}
     assert [line[1:3] for line in listed({"instructions": part})] == [(41, 41), (31, 31), (3, 3)]
     assert listed({"instructions": {**part, "files": 49}}) == []
+    assert listed({"instructions": {**part, "ours_frozen": False}}) == []
     assert listed({"instructions": {"missing": "no valgrind"}}) == []
     growth = {"few": 100, "many": 1000, "instructions": None}
     growth["ms"] = {"ours": {"ratio": 14}, "upstream": {"ratio": 11}}
@@ -429,7 +430,7 @@ def test_ram_of_others(ram, board, tmp_path):
     rows, text = ram((10, 65536, 1))
     assert "Ours was not measured where it is frozen" in text
     assert "Upstream's, where it is not frozen, is quoted" in text
-    assert rows[".mpy"]["upstream"]["kept"] == 6496
+    assert rows[".mpy"]["upstream"]["kept"] == 6624
     assert not rows[".mpy"]["upstream"]["measured"]
     # As good as frozen: an interpreter that has it wherever it is told to look.
     frozen = tmp_path / "frozen"
