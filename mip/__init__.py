@@ -2,8 +2,8 @@
 # MIT license; Copyright (c) 2026 the mip authors
 #
 # Read from the top: each part is usable without those below it.
-#   1. constants, InstallError      4. sources: what a name means; the plan
-#   2. the HTTP session             5. the store: stage, commit, reconcile
+#   1. constants, InstallError      4. sources: what a name means
+#   2. the HTTP session             5. the store: plan, stage, commit, reconcile
 #   3. the streaming JSON reader    6. the public verbs
 #
 # What is asked for is resolved into a plan on flash. The files of the plan are staged and
@@ -27,7 +27,7 @@ __version__ = "1.0.0"
 cafile = None
 
 # The public index.
-_INDEX = "https://micropython.org/pi/v2"
+_INDEX = const("https://micropython.org/pi/v2")
 
 # Forges: {0} is ORG/REPO, {1} the path in it, {2} the ref.
 _FORGES = {
@@ -36,15 +36,14 @@ _FORGES = {
     "codeberg": "https://codeberg.org/api/v1/repos/{0}/raw/{1}?ref={2}",
 }
 
-_JSON = "/package.json"
-_LISTS = ("hashes", "urls", "deps")
-_VALUES = ("v", "version")
-
-# The sha256 of an empty file.
-_EMPTY = hexlify(sha256().digest()).decode()
+_JSON = const("/package.json")
+_LISTS = const(("hashes", "urls", "deps"))
+_VALUES = const(("v", "version"))
 
 _BUFFER = const(256)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
+_SECTOR = const(512)  # bytes of one of FAT, at least
+_BLOCK = const(128)  # bytes that are read at a time of a file of lines
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
 _LINE = const(1024)  # bytes of a line there that are kept
@@ -52,9 +51,19 @@ _PART = const(64)  # bytes of a line that are read at a time: readline() takes t
 _ENTRY = const(4096)  # bytes of one entry of a JSON document
 _DOCUMENT = const(1 << 20)  # bytes of one JSON document
 _PACKAGES = const(200)  # packages of one run
-_FIRST = const(11)  # the place of the line after the one that names the format
+_REMOVED = const(30)  # packages of one uninstall: the name that says them has 255 bytes
+_TRIES = const(20)  # how often resolving begins anew, for a pin that comes late
+_NESTED = const(16)  # brackets in one entry, or line: each takes RAM
 
-_PAUSES = (1, 4, 10, 0)  # seconds between attempts; 0: none follows
+# Lines in .mip/: the first of record and new, the first and the last of the plan.
+_FORMAT = const(b'["mip", 1]\n')
+_PLAN = const(b'["mip", 2]\n')
+_END = const(b'["end"]\n')
+_LINE_SIZE = const(4096)  # bytes of one of them
+_ENTRY_ROOM = const(400)  # bytes that a name takes on a disk at most, besides five times its own
+_NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is added
+
+_PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
 _GRACE = const(60)  # seconds until an answer has to come at
 _RATE = const(64)  # bytes a second
@@ -62,16 +71,24 @@ _AHEAD = const(6)  # requests that are sent ahead: 1 KB or so, which any server 
 _YEAR = const(2026)  # a clock before is wrong
 
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
-_PASSING = (11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502, 503, 504)
+_PASSING = const((11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502, 503, 504))
 
-_BROKEN = (5, 28, 30)  # errno values of a disk: EIO, ENOSPC, EROFS
+_BROKEN = const((5, 28, 30))  # errno values of a disk: EIO, ENOSPC, EROFS
+_DISK = {
+    13: "may not be written to, or a directory of FAT is full",
+    28: "the disk is full",
+    30: "the disk cannot be written to",
+    36: "the disk is too full for the name",
+}
+_FULL = const((28, 30, 36))  # those of them that are no fault of a file
+_MISSING = const((2, 20))  # errno values where nothing is: ENOENT, ENOTDIR
 _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
 _TCP_NODELAY = const(1)
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
-_ENOENT = const(2)
+_EIO = const(5)
 _ENOMEM = const(12)
-_ENOTDIR = const(20)
 _ENOSPC = const(28)
+_EADDRINUSE = const(98)
 _ECONNRESET = const(104)
 _ETIMEDOUT = const(110)
 
@@ -489,7 +506,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
     level = 1  # the depth at which entries stand: 2 within a list; 0 behind the document
     quote = 0  # 1 in a string, 2 behind a backslash there
     key = ...  # none yet
-    size = i = n = c = 0
+    size = i = n = c = brackets = 0  # brackets: in the entry, each takes RAM
     try:
         while True:
             n = _piece(stream, buf)
@@ -508,6 +525,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
                 ):
                     value = json.loads(text)
                     text = bytearray()
+                    brackets = 0
                     if level == 1 and key is ...:
                         key = value
                     else:
@@ -531,6 +549,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
                         level = 2
                     if depth <= level:
                         continue
+                    brackets += 1
                 elif c in b"]}":
                     depth -= 1
                     if depth < level:
@@ -539,10 +558,10 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
                         continue
                 if key is ... or key in lists or key in values:
                     text.append(c)
+                    if len(text) > _ENTRY or brackets > _NESTED:
+                        raise ValueError
                 else:
                     text = b"0"  # what is not wanted is not kept
-                if len(text) > _ENTRY:
-                    raise ValueError
         if level:
             raise ValueError
     except ValueError:
@@ -551,7 +570,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
         raise ValueError("not a package.json, from byte %d on" % (size - n + i))
 
 
-# ---- 4. sources: what a name means; the plan -------------------------------------------
+# ---- 4. sources: what a name means ------------------------------------------------------
 
 
 def _pinned(version):
@@ -589,7 +608,22 @@ def _control(text):
 
 def _is_place(name):
     """Whether a package is named by where it is, not by a name in an index."""
-    return ":" in name or "/" in name
+    return ":" in name or "/" in name or _twin(name)
+
+
+def _key(name):
+    """What tells a package: names of an index are the same in any letter case."""
+    return name if _is_place(name) else name.lower()
+
+
+# What there is of a package of a run, by its place in a list.
+_KEYED = const(0)
+_NAMED = const(1)
+_VERSION = const(2)
+_INDEXED = const(4)
+_FOUND = const(5)
+_SAID = const(6)
+_PLANNED = const(7)
 
 
 def _repository(name):
@@ -634,61 +668,111 @@ def _url(name, ref):
     return _FORGES[forge].format("/".join(parts[:2]), parts[2], ref or "HEAD")
 
 
-class _Lines:
-    """JSON lines in a file that is read from anywhere and added to, through one handle.
+def _line(*values):
+    """A line of the files in .mip/, as bytes."""
+    return (json.dumps(values) + "\n").encode()
 
-    The first line names the format; iteration begins after it. start: where the lines begin
-    that are taken back when what adds them fails; only the plan has it.
+
+def _head(kind, name):
+    """The beginning of such a line. There is none within one: quotes are escaped there."""
+    return _line(kind, name)[:-2] + b","
+
+
+class _Lines:
+    """The lines of a file of .mip/ behind the first one, which names the format.
+
+    They are read in blocks, because readline() asks for each byte alone. Raises ValueError for a
+    line that mip did not write. check: whether that is looked at, as for what an earlier run
+    has left. size: where they end. place: where the next one begins.
     """
 
-    def __init__(self, file, path, mode):
-        self.path = path
+    hit = 0  # where has() found something
+
+    def __init__(self, file, check):
         self.file = file
-        self.end = self.file.seek(0, 2)
-        self.next = _FIRST
-        if mode != "rb":
-            self.add("mip", 1)
-        self.file.seek(0)
-        if self.file.readline() != b'["mip", 1]\n':
-            raise ValueError("made by another version of mip")
+        self.check = check
+        self.size = file.seek(0, 2)
+        self.seek(len(_FORMAT))
 
-    def _seek(self, place):
-        # A needless seek makes littlefs write the block that it is filling once more.
-        if self.file.tell() != place:
-            self.file.seek(place)
-
-    def add(self, *line):
-        self._seek(self.end)
-        text = (json.dumps(line) + "\n").encode()
-        _write(self.file, text)
-        self.end += len(text)
-
-    def mark(self, place, kind):
-        """Changes the kind of the line at `place` to another of as many letters."""
-        self._seek(place + 2)
-        _write(self.file, kind.encode())
-
-    def read(self, place):
-        """Returns the line at `place`, None at the end. The one behind it is at `next` then."""
-        if place >= self.end:
-            return None
-        self._seek(place)
-        line = self.file.readline()
-        self.next = place + len(line)
-        try:
-            return json.loads(line)
-        except ValueError:
-            raise ValueError(self.path + " is damaged")
+    def seek(self, place):
+        self.file.seek(place)
+        self.place = place
+        self.data = b""  # what was read and not returned
 
     def __iter__(self):
-        """Yields each line, also those that are added meanwhile."""
-        place = _FIRST
+        return self
+
+    def __next__(self):
+        if self.place >= self.size:
+            raise StopIteration
+        while b"\n" not in self.data and len(self.data) < _LINE_SIZE:
+            more = self.file.read(_BLOCK)
+            if not more:
+                break
+            self.data += more
+        stop = self.data.find(b"\n") + 1
+        text = self.data[:stop]
+        self.data = self.data[stop:]
+        self.place += stop
+        if not self.check:
+            return json.loads(text)
+        try:
+            # Up to 1.25 json.loads() does without the bracket at the end; those within take RAM.
+            if text[:2] != b'["' or text[-2:] != b"]\n" or text.count(b"[") > _NESTED:
+                raise ValueError
+            line = json.loads(text)
+            kind, name, *rest = line
+            if len(rest) < (3 if kind == "package" else 1):
+                raise ValueError
+            for value in rest + [name]:
+                if not isinstance(value, str) and (value is not None or not name):
+                    raise ValueError
+            if kind in ("file", "get", "dir") and _clean(name) != name:
+                raise ValueError
+            if kind == "file" and len(rest[0] or "") < 8:
+                raise ValueError
+            return line
+        except ValueError:
+            raise ValueError("damaged from byte %d on: remove it" % self.place)
+
+    def has(self, text, fold):
+        """Whether `text` is there; as a rule it is behind what was looked for before."""
+        place = self.find(text, self.hit, fold)
+        if place < 0:
+            place = self.find(text, 0, fold)
+        self.hit = max(place, self.hit)
+        return place >= 0
+
+    def find(self, text, place, fold=False):
+        """Where `text` is from `place` on; -1 where it is not. fold: letter case aside.
+
+        What comes next has to be sought then.
+        """
+        if fold:
+            text = text.lower()
+        data = b""
+        self.file.seek(place)
         while True:
-            line = self.read(place)
-            if not line:
-                return
-            place = self.next
-            yield line
+            more = self.file.read(_BLOCK)
+            if not more:
+                return -1
+            place += len(more)
+            data = data[-len(text) :] + (more.lower() if fold else more)
+            at = data.find(text)
+            if at >= 0:
+                return place - len(data) + at
+
+
+def _hits(lines, text, fold=False):
+    """Every place where `text` is in lines."""
+    found = []
+    place = -1
+    while lines:
+        place = lines.find(text, place + 1, fold)
+        if place < 0:
+            break
+        found.append(place)
+    return found
 
 
 def _write(file, data):
@@ -696,35 +780,19 @@ def _write(file, data):
         raise OSError(_ENOSPC)
 
 
-def _find(lines, kind, key):
-    """Returns the first line of that kind and key, letter case aside, or None."""
-    key = key.lower()
-    for line in lines:
-        if line[0] == kind and line[1].lower() == key:
-            return line
-
-
 def _clean(path):
-    """The one spelling of a destination; ValueError where a package may put no file."""
+    """The one spelling of a destination; ValueError where a package may put no file: `~` is for
+    what is staged, and for FAT's short names; what FAT refuses is refused everywhere."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
-    bad = not parts or path[-1] == "/" or parts[0].lower() == ".mip"
+    bad = not parts or path[-1] == "/" or _control(path)
     for part in parts:
-        bad = bad or part[-1] == "." or part != part.strip() or len(part.encode()) > 255
-    if bad or "\\" in path or ":" in path or _control(path):
+        bad = bad or part[-1] == "." or part != part.strip() or part.lower() == ".mip"
+        bad = bad or len(part.encode()) > _NAME
+    for c in '~\\:?*"<>|':
+        bad = bad or c in path
+    if bad:
         raise ValueError("%r is a URL or an unsafe path" % path)
     return "/".join(parts)
-
-
-def _key(path):
-    """What two paths have in common that cannot both be there: FAT folds letter case, and of
-    the two forms of a module only one is loaded."""
-    path = path.lower()
-    return path[:-3] + "py" if path.endswith(".mpy") else path
-
-
-def _clash(key, other):
-    """Whether two keys cannot both be there: they are one, or one is above the other."""
-    return key == other or key.startswith(other + "/") or other.startswith(key + "/")
 
 
 def _twin(path):
@@ -735,39 +803,27 @@ def _twin(path):
         return path[:-3] + "py"
 
 
-def _seen(bits, key, mark):
-    # Whether `key` was marked before: False is certain, True has to be looked up.
-    place = hash(key) % (_BUFFER * 8)
-    bit = 1 << (place & 7)
-    seen = bits[place >> 3] & bit
-    if mark:
-        bits[place >> 3] |= bit
-    return seen
-
-
-def _suspect(bits, key):
-    """Whether there may have been a key before that clashes with `key`: False is certain."""
-    suspect = _seen(bits, key, True) or _seen(bits, key + "/", False)
-    slash = key.find("/")
-    while slash > 0:
-        suspect = _seen(bits, key[:slash], False) or suspect
-        _seen(bits, key[: slash + 1], True)
-        slash = key.find("/", slash + 1)
-    return suspect
-
-
 def _type(path):
     """The type bits of what is at `path`, 0 where nothing is."""
     try:
         return os.stat(path)[0]
     except OSError as e:
-        if e.args[0] not in (_ENOENT, _ENOTDIR):
+        if e.args[0] not in _MISSING:
             raise
         return 0
 
 
+def _remove(path):
+    """Removes the file at `path`, if there is one."""
+    try:
+        os.remove(path)
+    except OSError as e:
+        if e.args[0] not in _MISSING:
+            raise
+
+
 # The architectures of native code, in the order of their numbers.
-_ARCHITECTURES = (
+_ARCHITECTURES = const(
     "bytecode x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin"
     " rv32imc rv64imc"
 )
@@ -813,11 +869,17 @@ def _reason(e):
     code = e.args[0] if e.args else ""
     if code == _ENOMEM:
         return "out of memory, with %d bytes free" % gc.mem_free()
-    if isinstance(e, OSError) and code in _PASSING:
-        if code > 400:
-            return "the server answers %d" % code
-        return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
-    return " ".join(str(e).split())  # mbedtls breaks lines
+    if isinstance(e, OSError):
+        if code in _DISK:
+            return _DISK[code]
+        if code in _PASSING:
+            if code > 400:
+                return "the server answers %d" % code
+            return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
+    text = " ".join(str(e).split())  # mbedtls breaks lines
+    if not isinstance(e, (OSError, ValueError)):  # of a session
+        text = "%s %s" % (type(e).__name__, text)
+    return text
 
 
 def _three(entry):
@@ -833,274 +895,39 @@ def _three(entry):
     return value + [None, None]
 
 
-def _refuse(name):
-    # There is no such package.
-    text = "not found, so there is no package " + name
-    if name.startswith("micropython-"):
-        text += "; perhaps it is " + name[12:]
-    raise ValueError(text)
+# ---- 5. the store: plan, stage, commit, reconcile ---------------------------------------
 
 
-class _Planner:
-    """Finds out what is needed for what was asked for, in terms of a plan.
-
-    plan: _Lines, in the order in which they are found out:
-    ["ask", name, version]         what the user asks for
-    ["pin", name, version, asker]  what an attempt before found to be asked for
-    ["package", name, version, asker, asked, index, document]  opens the lines of a package.
-                                   asker: who asked for the version; asked: as in the record;
-                                   document: where its package.json is
-    ["version", name, version]     what its package.json says
-    ["dep", name, version]         what it needs
-    ["file", path, hash, url]      url is null for a file of the index, else hash is
-    Then, of a file that is there twice, "file" is made "also", if an earlier package has it, too,
-    or "skip", if the same package has.
-    """
-
-    def open(self, url):
-        """Returns the stream of a URL or a path, or None when nothing is there."""
-        self.doing = url
-        url = _native(url)
-        if ":" not in url:
-            return open(url, "rb") if _type(url) else None
-        if not self.session:
-            raise ValueError("this firmware has no socket and no requests")
-        answer = self.session.get(url)
-        if answer.status_code == 200:
-            return answer
-        answer.close()
-        code = answer.status_code
-        if code in _PASSING:
-            raise OSError(code, getattr(answer, "wait", 0))
-        if code != 404:
-            raise ValueError("the server answers %d" % code)
-
-    # Frames of up to 11 words are not on the heap, so what is on the way to a connection has few
-    # variables and little nesting.
-
-    def attempt(self, do, line):
-        """Returns do(line); what may pass is waited for and tried again, a few times."""
-        self.plan.start = self.plan.end
-        tries = 0
-        while True:
-            try:
-                return do(line)
-            except OSError as e:
-                self._pause(e, tries)
-            tries += 1
-
-    def _pause(self, e, tries):
-        # Waits before what failed with `e` is tried again; if it is not, raises `e`.
-        code, *wait = e.args
-        pause = _PAUSES[tries]
-        if not pause or code not in _PASSING:
-            raise e
-        if code > 400:
-            pause = min(wait[0] or pause, _LONGEST)
-        print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
-        time.sleep(pause)
-        self.plan.end = self.plan.start
-
-    def resolve(self):
-        """Adds the lines of every package that is needed, before any file is fetched."""
-        gc.collect()  # as before a connection is made
-        start = self.plan.end
-        while True:
-            pin = self._walk()
-            if not pin:
-                break
-            # A version was asked for after the latest had been taken: begin anew.
-            self.plan.end = start
-            self.plan.add(*pin)
-            start = self.plan.end
-
-    def _walk(self):
-        # Adds what the lines of the plan ask for. Returns the line to begin anew with, or None.
-        asker = None
-        packages = 0
-        place = _FIRST
-        while True:
-            line = self.plan.read(place)
-            if not line:
-                return None
-            place = self.plan.next
-            if line[0] == "package":
-                asker = line[1]
-                packages += 1
-                if packages > _PACKAGES:
-                    raise ValueError("more than %d packages" % _PACKAGES)
-            elif line[0] in ("ask", "dep"):
-                line = self._need(line, asker)
-                if line and line[0] == "pin":
-                    return line
-                if line:
-                    self._package(line)
-
-    def _need(self, line, asker):
-        # The line "package" that a line "ask" or "dep" leads to, None if there is one, or "pin".
-        kind, name, version = line
-        self.doing = name
-        taken = _find(self.plan, "package", name)
-        first = taken or _find(self.plan, "pin", name) or ("", "", version, asker)
-        if version and version != first[2]:
-            if not first[2]:
-                return "pin", name, version, asker
-            raise ValueError(
-                "%s asks for version %s, %s for version %s"
-                % (first[3] or "the user", first[2], asker or "the user", version)
-            )
-        if not taken:
-            asked = version or "latest" if kind == "ask" else None
-            return ["package", name, first[2], first[3], asked, None, None]
-
-    def _package(self, package):
-        # Adds the lines of a package, from the first place that has it.
-        name = package[1]
-        if _twin(name):
-            self.plan.add(*package)
-            url = _url(name, package[2])
-            self._file(name[name.rfind("/") + 1 :], None, url)
-            return
-        if _is_place(name):
-            package[5] = self.indexes[0]
-            package[6] = name if name.endswith(".json") else name.rstrip("/") + _JSON
-            found = self.attempt(self._read, package)
-        else:
-            found = self._look_up(package)
-        if not found:
-            _refuse(name)
-
-    def _look_up(self, package):
-        if ".." in package[1] or "/" in (package[2] or ""):
-            raise ValueError("not the name of a package")
-        for index in self.indexes:
-            if self._look_in(package, index):
-                return True
-
-    def _look_in(self, package, index):
-        # As bytecode if that is wanted, else as source.
-        if self.mpy and self._look(package, index, self.mpy):
-            return True
-        found = self._look(package, index, "py")
-        if found and self.mpy:
-            print("There is no bytecode of", package[1])
-        return found
-
-    def _look(self, package, index, form):
-        package[5] = index
-        name = (package[1], package[2] or "latest")
-        package[6] = "%s/package/%s/%s/%s.json" % ((index, form) + name)
-        return self.attempt(self._read, package)
-
-    def _read(self, package):
-        # Adds the lines of a package, if its package.json is there.
-        stream = self.open(_url(package[6], package[2]))
-        if not stream:
-            return False
-        try:
-            print("Installing %s (%s) to %s" % (package[1], package[2] or "latest", self.target))
-            self.plan.add(*package)
-            self.count = 0
-            empty = True
-            for entry in _entries(stream, self.buf):
-                empty = not self._entry(package, entry) and empty
-            if empty:
-                raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
-            return True
-        finally:
-            stream.close()
-
-    def _entry(self, package, entry):
-        # Adds the line for an entry of a package.json. Returns whether it is to be installed.
-        key = entry[1]
-        value = entry[2]
-        if key == "version":
-            if isinstance(value, (dict, type([]))):
-                raise ValueError("bad version")
-            if value is not None:
-                self.plan.add(key, package[1], str(value))
-            return False
-        if key == "v":
-            if value != 1 or value is True:
-                raise ValueError("a newer mip is needed")
-            return False
-        value = _three(entry)
-        if key == "deps":
-            self._dep(package, value[0], value[1])
-        elif not value[1] or _control(value[1]):
-            raise ValueError("bad " + key)
-        elif isinstance(value[2], int) and not _fits(value[2]):
-            return False
-        elif key == "hashes":
-            self._file(value[0], value[1].lower(), None)
-        else:
-            value[1] = self._source(package, value[1])
-            self._file(value[0], None, value[1])
-        return True
-
-    def _dep(self, package, name, version):
-        self.count += 1
-        if self.count > _PACKAGES:
-            raise ValueError("more than %d packages" % _PACKAGES)
-        name, own = _parse(name, version)
-        if ":" not in name and "/" in name:
-            name = _join(package[6], name)
-        # A ref belongs to its repository.
-        if version is None and not own and _same(name, package[6]):
-            own = package[2]
-        self.plan.add("dep", name, own)
-
-    def _source(self, package, url):
-        # The URL of a file that is listed in a package.json.
-        ref = package[2]
-        if _repository(url) and "@" in url:
-            url, ref = url.split("@", 1)
-        elif not _same(_join(package[6], url), package[6]):
-            ref = None
-        return _url(_join(package[6], url), _pinned(ref))
-
-    def _file(self, path, hash, url):
-        # Adds the line of a file.
-        path = _clean(path)
-        if hash is not None and (not 8 <= len(hash) <= 64 or hash.strip("0123456789abcdef")):
-            raise ValueError("bad hash of " + path)
-        self.plan.add("file", path, hash, url)
-
-    def leads_out(self, path):
-        """Whether a symbolic link on the way to `path` leads out of the target."""
-        home = self.real(".mip")[:-5]
-        slash = path.find("/")
-        while slash > 0 and _type(self.target + path[:slash]) & _DIRECTORY:
-            if not self.real(path[:slash]).startswith(home):
-                return True
-            slash = path.find("/", slash + 1)
-
-    def real(self, path):
-        """Where the directory `path` of the target is, symbolic links followed."""
-        here = os.getcwd()
-        os.chdir(self.target + path)
-        real = os.getcwd() + "/"
-        os.chdir(here)
-        os.chdir(self.target[:-1] or "/")  # FAT removes no directory that it was last in
-        os.chdir(here)
-        return real
+def _hex(sha):
+    return hexlify(sha.digest()).decode()
 
 
-# ---- 5. the store: stage, commit, reconcile --------------------------------------------
+def _short(text):
+    """A name of 12 characters for a text, which every file system takes as it is."""
+    sha = _hex(sha256(text.encode()))
+    return sha[:8] + "." + sha[8:11]
+
+
+def _size(path):
+    return os.stat(path)[6] if _type(path) else -1
 
 
 def _copy(stream, file, buf):
     """Copies a stream into `file`, if there is one; returns the sha256 in hex."""
     sha = sha256()
-    while True:
-        n = _piece(stream, buf)
-        if not n:
-            break
-        data = buf if n == len(buf) else memoryview(buf)[:n]
+    whole = memoryview(buf)
+    n = 1
+    while n:
+        # FAT writes whole sectors at once, and parts of one by way of its only buffer.
+        size = 0
+        while n and size < len(buf):
+            n = _piece(stream, whole[size:] if size else buf)
+            size += n
+        data = buf if size == len(buf) else whole[:size]
         sha.update(data)
-        if file:
+        if file and size:
             _write(file, data)
-    return hexlify(sha.digest()).decode()
+    return _hex(sha)
 
 
 def _sha(path, buf):
@@ -1133,11 +960,9 @@ def _unloadable(path):
         return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
 
 
-def _fit(size, path):
-    """Raises ValueError when `size` bytes are more than what is free there."""
-    disk = os.statvfs(path)
-    if size > disk[0] * disk[3]:
-        raise ValueError("needs %d bytes, %d are free" % (size, disk[0] * disk[3]))
+def _matches(sha, wanted):
+    """Whether a sha256 is the one that is wanted, of which the beginning may be all."""
+    return sha and wanted and sha.startswith(wanted)
 
 
 def _where(line, index):
@@ -1145,55 +970,77 @@ def _where(line, index):
     return line[3] or "/".join((index, "file", line[2][:2], line[2]))
 
 
-def _size(path):
-    return os.stat(path)[6] if _type(path) else -1
-
-
-def _sum(lines):
-    """A number for the lines of a record that does not depend on the order of its packages."""
-    total = 0
-    for line in lines:
-        if line[0] == "package":
-            owner = line[1]
-        total += int.from_bytes(sha256((owner + json.dumps(line)).encode()).digest()[:4], "big")
-    return total
+def _above(path):
+    """The directory that `path` is in; "" where there is none."""
+    return path[: max(path.rfind("/"), 0)]
 
 
 def _make(path):
     """Makes the directories above `path`."""
     slash = path.find("/", 1)
     while slash > 0:
-        kind = _type(path[:slash])
-        if not kind:
+        if not _type(path[:slash]):
             os.mkdir(path[:slash])
-        elif not kind & _DIRECTORY:
-            raise ValueError("there is a file at " + path[:slash])
         slash = path.find("/", slash + 1)
 
 
-def _prune(path):
-    """Removes the directories above `path` that are empty; some may be gone already."""
-    while "/" in path[1:]:
-        path = path[: path.rfind("/")]
-        kind = _type(path)
-        if kind and not kind & _DIRECTORY:
-            return  # on littlefs rmdir() removes files, too
+def _prune(path, stop):
+    """Removes the directories above `path` that are empty, up to `stop`; some may be gone."""
+    path = _above(path)
+    while len(path) > len(stop):
         try:
-            if kind:
+            # On littlefs rmdir() removes files, too.
+            if _type(path) & _DIRECTORY:
                 os.rmdir(path)
         except OSError as e:
             if e.args[0] in _BROKEN:
                 raise
             return  # it is not empty
+        path = _above(path)
 
 
-class _Store(_Planner):
+def _row(rows, key):
+    """The list in a list of lists that begins with `key`, or None."""
+    for row in rows:
+        if row[0] == key:
+            return row
+
+
+# The targets that calls are at work on: one at a time.
+_busy = []
+
+# What has happened to the transaction of a _Store: nothing; what is in .mip/ is to be cleared;
+# it is committed; the disk agrees with the record.
+_BEGUN = const(1)
+_COMMITTED = const(2)
+_DONE = const(3)
+
+
+class _Store:
     """A target and what mip keeps in its .mip/, opened for one verb.
 
-    The staged file N belongs to the file line N of the coming record, counted from 1.
+    The plan has these lines, a package after the other:
+    ["planned", name, null]   opens the lines of a package
+    ["dir", path, above]      a directory that the run makes, and the one above that was there
+    ["get", path, hash, url]  url is null for a file of the index, else hash is
+    ["dep", name, version]
     """
 
-    recovered = False  # whether a commit that had been begun was finished
+    # Attributes that begin with a value of the class. Those of a phase begin in _resolve(),
+    # _create() and _stage(): packages, asks, count; out, batch, end, sum; ahead, coming, number.
+    lock = None
+    made = None  # the directory above the first one that was made for the target
+    fold = False  # whether letter case is folded: FAT
+    state = 0
+    recovering = False
+    recovered = False  # whether an uninstall was finished
+    changed = False  # whether a file was
+    removal = None  # the name in .mip/ that says which packages go
+    session = None
+    index = None  # of the files ahead
+    line = None  # of the plan, if it has to wait
+    out = None
+    free = None  # bytes of the disk
 
     def __init__(self, target):
         if not target:
@@ -1202,76 +1049,136 @@ class _Store(_Planner):
                     break
             else:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
-        # All attributes are made here, as for a connection.
         self.target = target.rstrip("/") + "/"
         self.meta = self.target + ".mip/"
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
-        self.indexes = self.mpy = self.session = None  # from connect()
-        self.plan = self.old = self.new = None  # lines: what is needed, both records
-        self.step = 0  # 1: a file has been staged; 2: what was wanted is done
-        self.count = 0  # dependencies of a package; later, files of the plan
-        self.number = 0  # of the file that is being staged
-        # What is ahead of that file: the sha256 of each of the next ones that is in place, else
-        # None; where the plan goes on behind them, and the index that they are from.
+        # The packages of the record, [key, start, stop, its line]; and those of this run,
+        # [key, name, version, asked, index, document, what it says its version is, its place
+        # in the plan].
+        self.old = []
+        self.packages = []
+        # What is asked for, {(key, key of the asker, None for the user): version or None}.
+        self.asks = {}
+        # What is there of the next files: the path, the sha256 of what was staged for an earlier
+        # package, that of what is there, None for nothing.
         self.ahead = []
-        self.place = _FIRST
-        self.index = None
 
     def __enter__(self):
         """Finishes a commit that was begun, clears up after a run that was not."""
+        if _busy:
+            raise InstallError("%s: another call of mip is at work" % self.target)
+        _busy.append(self.target)
         try:
-            if _type(self.meta + "plan"):
-                self._recover()
-                self._clear()
+            self._recover()
             return self
-        except (OSError, ValueError) as e:
+        except BaseException as e:
             self.__exit__(None, e, None)
+            raise
 
     def __exit__(self, kind, error, trace):
+        try:
+            self._end(error)
+        finally:
+            _busy.clear()
+            if self.lock:
+                self.lock.close()
+
+    def _end(self, error):
         doing = self.doing
+        done = self.state == _DONE  # of recover() nothing is said
         gc.collect()
         if getattr(self.session, "context", None) and not self.session.cafile:
             print("Servers were not checked: mip.cafile names no certificates")
-        for step in (
-            (self._close,) if self.plan is None else (self._close, self._clear, self._close)
-        ):
+        for step in self._close, self._clear, self._close:
             try:
                 step()
-            except OSError as e:
+            except (OSError, ValueError, MemoryError) as e:
                 error = error or e
-        if isinstance(error, (OSError, ValueError)):
+        if isinstance(error, MemoryError):
+            raise error
+        if isinstance(error, Exception) and not isinstance(error, InstallError):
             text = "%s: %s" % (doing, _reason(error))
+            code = error.args[0] if error.args else None
             if "{MPY_" in text:
                 text += " (for %s %s)" % _platform(_mpy())
+            if isinstance(error, OSError) and doing.startswith(self.meta) and code not in _FULL:
+                text += ": remove it"
+            if self.state == _COMMITTED or self.removal:
+                text += "; the next call finishes it"
+                if code == _ENOSPC:
+                    text += ", when a file has been removed"
             raise InstallError(text)
-        if isinstance(error, KeyboardInterrupt):
-            pending = self._name("next")
-            print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
-        if not error and self.plan is not None:
+        if done and not error:
             print("Done")
+        if isinstance(error, KeyboardInterrupt):
+            pending = self.state == _COMMITTED
+            print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
+
+    def _alone(self):
+        # A socket that has the name of the target: it goes with the process.
+        if self.lock or sys.platform != "linux":
+            return
+        inode, device = os.stat(self.target[:-1] or "/")[1:3]  # FAT takes no slash at the end
+        if inode:
+            try:
+                import usocket
+            except ImportError:
+                return  # this one has no sockets
+            self.lock = usocket.socket(1, 2)  # AF_UNIX, SOCK_DGRAM
+            for pause in 0.1, 0.3, 0:  # it may just be about to end
+                try:
+                    self.lock.bind(b"\x01\0\0mip %d %d" % (device, inode))
+                    return
+                except OSError as e:
+                    if e.args[0] != _EADDRINUSE:
+                        return  # a kernel without
+                time.sleep(pause)
+            raise ValueError("another process is at work there")
 
     def _close(self):
-        # All of them, also when one does not want to; that one can be tried again.
+        # All of them, also when one does not want to.
         trouble = None
-        for file in self.files[:]:
+        while self.files:
             try:
-                file.close()
-                self.files.remove(file)
+                self.files.pop().close()
             except OSError as e:
                 trouble = e
         if trouble:
             raise trouble
 
-    def lines(self, name, mode="rb"):
-        """Opens a file of .mip/ as lines; one that is missing has none."""
-        self.doing = self.meta + name
-        if mode == "rb" and not _type(self.doing):
-            return ()
-        file = open(self.doing, mode)
+    def _open(self, path, mode):
+        self.doing = path
+        file = open(path, mode)
         self.files.append(file)
-        return _Lines(file, self.doing, mode)
+        return file
+
+    def lines(self, name="record", first=_FORMAT, check=True):
+        """The lines of a file of .mip/; none where there is none.
+
+        first: that of its format; with another one it is an error, and a plan is not to be used.
+        check: as for _Lines.
+        """
+        path = self.meta + name
+        if not _type(path):
+            return ()
+        file = self._open(path, "rb")
+        if file.read(len(first)) == first:
+            return _Lines(file, check)
+        if first == _FORMAT:
+            raise ValueError("made by another version of mip: remove it")
+        return ()
+
+    def _plan(self):
+        # The lines of the plan; none where it is not whole, and so was not acted on.
+        lines = self.lines("plan", _PLAN, self.recovering)
+        if lines:
+            lines.size = lines.find(_END, 0)
+            lines.seek(len(_PLAN))
+            if lines.size < 0:
+                return ()
+        return lines
 
     def connect(self, index, mpy, session):
         """Takes the places where packages are looked up, whether bytecode is wanted, and what
@@ -1293,188 +1200,549 @@ class _Store(_Planner):
                     pass  # what is in a path can be installed
         self.session = session
 
-    def change(self, gone):
-        """One transaction: what was asked for is installed with all that it needs; the packages
-        in `gone` are removed, or those not needed any more if it is None."""
-        self.resolve()
-        self.plan.file.flush()  # so that it is known, even after a power cut, what was made
-        self._prepare()
-        self.old = self.lines("record")
-        self.new = self.lines("new", "w+b")
-        self._stage()
-        self._keep(gone)
-        if self.step or _sum(self.old) != _sum(self.new):
-            self._close()
-            os.rename(self.meta + "new", self.meta + "next")
-            self._reconcile("next")
+    # ---- what is wanted: the transaction, and the record as it is
 
-    def ask(self, wanted):
-        """Begins a plan with what is wanted: pairs of name and version."""
+    def change(self, wanted, gone):
+        """One transaction. Returns whether a file was changed.
+
+        wanted: pairs of name and version, which are installed with all that they need.
+        gone: keys of the packages to remove; None: those that are not needed any more.
+        """
+        self.changed = self.staged = False
+        self.packages = []
+        self.search = self.lines(check=False)
+        self.upgrading = gone is None
+        if self.upgrading:
+            self.asks = {}
+        self.doing = self.meta
+        if self.made is None:
+            self.made = self.target[:-1]
+            while self.made and not _type(self.made):
+                self.made = _above(self.made)
+        self.state = _BEGUN
         _make(self.meta)
-        self.step = 0
-        self.plan = ()  # there is something to clear up
-        self.plan = self.lines("plan", "w+b")
-        for name, version in wanted:
-            self.plan.add("ask", name, version)
+        self._alone()
+        self.fold = _type(self.target + ".MIP") > 0
+        # While it is there, nothing has been committed.
+        open(self.meta + "room", "wb").close()
+        if wanted:
+            self._resolve(wanted)
+        self._create("new", _FORMAT)
+        self._keep(gone)
+        if wanted:
+            self._stage()
+        if self._commit():
+            self._reconcile()
+            self._warn()
+        self.state = _DONE
+        return self.changed
 
-    def _prepare(self):
-        # Refuses files that stand in each other's way; makes directories for the rest.
-        bits = self.buf  # nothing is copied meanwhile
-        for i in range(_BUFFER):
-            bits[i] = 0
-        self.count = 0
-        done = None
-        behind = _FIRST
-        while True:
-            here = behind
-            line = self.plan.read(here)
-            if not line:
-                break
-            behind = self.plan.next
-            kind, name = line[:2]
-            if kind == "package":
-                document = line[6] or name
-            elif kind == "file":
-                self.doing = document
-                if _suspect(bits, _key(name)):
-                    kind = self._earlier(line, here)
-                    if kind != "file":  # littlefs writes anew what is behind a change
-                        self.plan.mark(here, kind)
-                if kind != "skip":
-                    self.count += 1
-                above = name[: name.rfind("/") + 1]
-                if above != done and self.leads_out(name):
-                    raise ValueError(name + " leads out of the target")
-                self.doing = self.target + name
-                if above != done:  # many files are in one directory
-                    _make(self.doing)
-                    done = above
-                if _type(self.doing) & _DIRECTORY:
-                    raise ValueError("is a directory")
+    def look(self):
+        """Reads the record: old, and what is asked for."""
+        self.old = []
+        self.asks = {}
+        lines = self.lines()
+        place = len(_FORMAT)
+        key = None
+        for line in lines:
+            if line[0] == "package":
+                key = _key(line[1])
+                self.old.append([key, place, 0, line])
+                self.asks[key, None] = _pinned(line[3])
+            elif key is None:
+                raise ValueError("damaged: remove it")
+            elif line[0] == "dep":
+                self.asks[_key(line[1]), key] = _pinned(line[2])
+            place = self.old[-1][2] = lines.place
+        self.fold = _type(self.target + ".MIP") > 0
 
-    def _earlier(self, line, here):
-        # What the kind of the line "file" that is `here` in the plan becomes.
-        kind, name = line[:2]
-        place = _FIRST
-        while place < here:
-            other = self.plan.read(place)
-            place = self.plan.next
-            if other[0] == "package":
-                kind = "also" if kind != "file" else kind
-            elif other[0] in ("file", "also", "skip"):
-                if other[1:] == line[1:]:
-                    kind = "skip"
-                elif _clash(_key(other[1]), _key(name)):
-                    raise ValueError("%s clashes with %s" % (name, other[1]))
-        return kind
+    # ---- resolving
+
+    def open(self, url):
+        """Returns the stream of a URL or a path, or None when nothing is there."""
+        self.doing = url
+        url = _native(url)
+        if ":" not in url:
+            return open(url, "rb") if _type(url) else None
+        if not self.session:
+            raise ValueError("this firmware has no socket and no requests")
+        answer = self.session.get(url)
+        if answer.status_code == 200:
+            return answer
+        answer.close()
+        code = answer.status_code
+        if code in _PASSING:
+            raise OSError(code, getattr(answer, "wait", 0))
+        if code != 404:
+            raise ValueError("the server answers %d" % code)
+
+    # Frames of up to 11 words are not on the heap, so what is on the way to a connection has few
+    # variables and little nesting.
+
+    def attempt(self, do, line):
+        """Returns do(line); what may pass is waited for and tried again, a few times."""
+        start = self.end + len(self.batch)
+        for pause in _PAUSES:
+            try:
+                return do(line)
+            except OSError as e:
+                code, *wait = e.args
+                if not pause or code not in _PASSING:
+                    raise
+                if code > 400:
+                    pause = min(wait[0] or pause, _LONGEST)
+                print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
+            time.sleep(pause)
+            self._back(start)
+
+    def _resolve(self, wanted):
+        # Writes the lines of every package that is needed, before any file is fetched.
+        gc.collect()  # as before a connection is made
+        keys = [_key(name) for name, _ in wanted]
+        self._forget(keys, keys)  # what the user asks for now takes the place of what was asked
+        tries = 0
+        self.again = True
+        while self.again:
+            tries += 1
+            if tries > _TRIES:
+                raise ValueError("is asked for in versions that do not fit together")
+            self.again = False
+            self.packages = []
+            self.count = self.dirs = self.number = 0
+            self._create("plan", _PLAN)
+            for name, version in wanted:
+                self._need(name, version, None)
+            while self.number < len(self.packages) and not self.again:
+                self.number += 1
+                self._package(self.packages[self.number - 1])
+            self._add(_END)
+            self._finish()
+
+    def _forget(self, askers, keys):
+        # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
+        for pair in type([])(self.asks):
+            if pair[1] in askers or pair[1] is None and pair[0] in keys:
+                del self.asks[pair]
+
+    def _need(self, name, version, asker):
+        # Takes note of what the user, None, or the package with the key `asker` asks for.
+        key = _key(name)
+        asked = None if asker is not None else version or "latest"
+        taken = _row(self.packages, key)
+        clash = None
+        for (other, by), pinned in self.asks.items():
+            if other == key and pinned:
+                if version and version != pinned:
+                    clash = by, pinned
+                version = version or pinned
+        if clash:
+            self.doing = name
+            raise ValueError(
+                "%s asks for version %s, %s for version %s"
+                % (clash[0] or "the user", clash[1], asker or "the user", version)
+            )
+        self.asks[key, asker] = version
+        if not taken:
+            if len(self.packages) == _PACKAGES:
+                raise ValueError("more than %d packages" % _PACKAGES)
+            at = len(self.packages)
+            # An upgrade follows the record: of two that have one path it is the later one's.
+            old = _row(self.old, key) if self.upgrading else None
+            while old and at > self.number:
+                other = _row(self.old, self.packages[at - 1][_KEYED])
+                if other and other[1] < old[1]:
+                    break
+                at -= 1
+            self.packages.insert(at, [key, name, version, asked, None, None, None, 0])
+        elif version and version != taken[_VERSION]:
+            self.doing = name
+            # A version was asked for after the latest had been taken.
+            self.again = self.again or self.packages.index(taken) < self.number
+            taken[_VERSION] = version
+
+    def _package(self, package):
+        # Writes the lines of a package, from the first place that has it.
+        name = self.doing = package[_NAMED]
+        self.directory = ""
+        package[_PLANNED] = self.end + len(self.batch)
+        self._add(_line("planned", name, None))
+        if _twin(name):
+            url = _url(name, package[_VERSION])
+            self._file(name[name.rfind("/") + 1 :], None, url)
+            return
+        if _is_place(name):
+            package[_INDEXED] = self.indexes[0]
+            package[_FOUND] = name if name.endswith(".json") else name.rstrip("/") + _JSON
+            found = self.attempt(self._read, package)
+        else:
+            found = self._look_up(package)
+        if not found:
+            text = "not found, so there is no package " + name
+            if name.startswith("micropython-"):
+                text += "; perhaps it is " + name[12:]
+            raise ValueError(text)
+
+    def _look_up(self, package):
+        # In each index, as bytecode if that is wanted, else as source.
+        name = package[_NAMED]
+        version = package[_VERSION] or "latest"
+        if ".." in name or "/" in version:
+            raise ValueError("not the name of a package")
+        for index in self.indexes:
+            for form in (self.mpy, "py") if self.mpy else ("py",):
+                package[_INDEXED] = index
+                package[_FOUND] = "%s/package/%s/%s/%s.json" % (index, form, name, version)
+                if self.attempt(self._read, package):
+                    if self.mpy and form == "py":
+                        print("There is no bytecode of", name)
+                    return True
+
+    def _read(self, package):
+        # Writes the lines of a package, if its package.json is there.
+        stream = self.open(_url(package[_FOUND], package[_VERSION]))
+        if not stream:
+            return False
+        try:
+            version = package[_VERSION] or "latest"
+            print("Installing %s (%s) to %s" % (package[_NAMED], version, self.target))
+            self._forget([package[_KEYED]], ())
+            self.deps = 0
+            empty = True
+            for entry in _entries(stream, self.buf):
+                empty = not self._entry(package, entry) and empty
+            if empty:
+                raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
+            return True
+        finally:
+            stream.close()
+
+    def _entry(self, package, entry):
+        # Writes the line for an entry of a package.json. Returns whether it is to be installed.
+        key = entry[1]
+        value = entry[2]
+        if key == "version":
+            if isinstance(value, (dict, type([]))):
+                raise ValueError("bad version")
+            if value is not None:
+                package[_SAID] = str(value)
+            return False
+        if key == "v":
+            if value != 1 or value is True:
+                raise ValueError("a newer mip is needed")
+            return False
+        value = _three(entry)
+        if key == "deps":
+            self._dep(package, value[0], value[1])
+        elif not value[1] or _control(value[1]):
+            raise ValueError("bad " + key)
+        elif isinstance(value[2], int) and not _fits(value[2]):
+            return False
+        elif key == "hashes":
+            self._file(value[0], value[1].lower(), None)
+        else:
+            value[1] = self._source(package, value[1])
+            self._file(value[0], None, value[1])
+        return True
+
+    def _dep(self, package, name, version):
+        self.deps += 1
+        if self.deps > _PACKAGES:
+            raise ValueError("more than %d packages" % _PACKAGES)
+        name, own = _parse(name, version)
+        # A path, or a file, is that of the package.json, not one of the board.
+        if ":" not in name and _is_place(name):
+            name = _join(package[_FOUND], name)
+        # A ref belongs to its repository.
+        if version is None and not own and _same(name, package[_FOUND]):
+            own = package[_VERSION]
+        self._add(_line("dep", name, own))
+        self._need(name, own, package[_KEYED])
+
+    def _source(self, package, url):
+        # The URL of a file that is listed in a package.json.
+        ref = package[_VERSION]
+        if _repository(url) and "@" in url:
+            url, ref = url.split("@", 1)
+        elif not _same(_join(package[_FOUND], url), package[_FOUND]):
+            ref = None
+        return _url(_join(package[_FOUND], url), _pinned(ref))
+
+    def _file(self, path, hash, url):
+        # Writes the line of a file, and before it that of its directory, if it is to be made.
+        path = _clean(path)
+        if hash is not None and (not 8 <= len(hash) <= 64 or hash.strip("0123456789abcdef")):
+            raise ValueError("bad hash of " + path)
+        self.count += 1
+        above = _above(path)
+        if above != self.directory:  # many files are in one
+            self.directory = there = above
+            while there:
+                kind = _type(self.target + there)
+                if kind & _DIRECTORY:
+                    break
+                if kind:
+                    self._in_the_way(there, b'"')
+                there = _above(there)
+                self.dirs += 1
+            if there != above:
+                self._add(_line("dir", above, there))
+        line = _line("get", path, hash, url)
+        if len(line) > _LINE_SIZE:
+            raise ValueError("the URL of %s is too long" % path)
+        self._add(line)
+
+    def _in_the_way(self, path, end):
+        # A file, `end` is b'"', is where a directory has to be, or the reverse: b"/".
+        text = _head("file", path)[:-2] + end
+        hits = _hits(self.search, text, self.fold)
+        if hits:
+            why = "uninstall %s first" % self._owner(hits[0])[3][1]
+        elif _hits(self._plan(), text.replace(b"file", b"get", 1)):
+            why = "what is asked for has both"
+        else:
+            why = "remove it first"
+        self.doing = self.target + path
+        raise ValueError("a file and a directory at once: " + why)
+
+    def _owner(self, place):
+        # The package of the record that has the line there.
+        for old in self.old:
+            if place < old[2]:
+                return old
+
+    # ---- what is being written
+
+    def _create(self, name, first):
+        self.out = self._open(self.meta + name, "wb")
+        self.batch = first
+        self.end = 0
+        self.sum = sha256()
+
+    def _add(self, data):
+        # On FAT in batches, because it has one buffer for what is read and what is written.
+        self.batch += data
+        size = len(self.batch)
+        if not self.fold or size >= _SECTOR:
+            self._flush(size // _SECTOR * _SECTOR if self.fold else size)
+
+    def _flush(self, size):
+        self.sum.update(self.batch[:size])
+        _write(self.out, self.batch[:size])
+        self.end += size
+        self.batch = self.batch[size:]
+
+    def _back(self, place):
+        # Takes back what was added behind `place`.
+        if place < self.end:
+            self.out.seek(place)
+            self.end = place
+            self.batch = b""
+        else:
+            self.batch = self.batch[: place - self.end]
+
+    def _finish(self):
+        self._flush(len(self.batch))
+        out = self.out
+        self.out = None
+        out.close()
+        self.files.remove(out)
+
+    # ---- staging
+
+    def _staged(self, path):
+        # Where a file is staged: beside its place. On FAT half of a sector can be all of a rename
+        # within a directory, and then both names are lost.
+        if self.fold:
+            return self.meta + _short(path.lower())
+        return self.target + path + "~mip"
+
+    def _make_directory(self, path):
+        # For the file to be staged, and for those in the same directory that follow.
+        self.directory = above = path
+        while above and not _type(self.target + above):
+            if _type(self._staged(above)) or above in [ahead for ahead, _, _ in self.ahead]:
+                self._in_the_way(above, b'"')
+            above = _above(above)
+        if path:
+            self.doing = self.target + path
+            _make(self.doing + "/")
+            # On FAT it has to be on the same disk.
+            up = "/.." * (path.count("/") + 1)
+            if self.fold and not _type(self.doing + up + "/.mip/room"):
+                raise ValueError("is on another disk: install there, with target=")
 
     def _stage(self):
-        # Fetches the files of the plan that are not in place; adds its packages to the record.
+        # Fetches the files of the plan that are not in place, and writes the coming record.
         missing = ""
-        place = _FIRST
-        index = None
-        while True:
-            line = self.plan.read(place)
-            if not line:
-                break
-            place = self.plan.next
-            if line[0] == "package":
-                index = line[5]
-                self._stage_package(line)
+        self.number = self.later = number = 0
+        self.directory = None
+        self.coming = self._plan()
+        for line in self._plan():
+            if line[0] == "planned":
+                self._turn()
             elif line[0] == "dep":
-                self.new.add(*line)
-            elif line[0] == "also":
-                self.number += 1
-                line = _find(self.new, "file", line[1])
-                self.new.add(*line)
-            elif line[0] == "file":
-                self.number += 1
-                if not self._stage_file(line, index) and len(missing) < _ENTRY:
+                self._add(_line(*line))
+            elif line[0] == "get":
+                number += 1
+                sha = self._stage_file(line, number)
+                if sha:
+                    self._add(_line("file", line[1], sha))
+                elif len(missing) < _ENTRY:
                     missing += " " + line[3]
         if missing:
             self.doing = self.target
             raise ValueError("not found:" + missing)
 
-    def _stage_package(self, line):
-        kind, name, version, _, asked, index, _ = line
-        said = _find(self.plan, "version", name)
+    def _turn(self):
+        # The next package.
+        key, name, version, asked, index, _, said, _ = self.packages[self.number]
+        self.number += 1
         if said and not _repository(name):
-            version = said[2]
-        was = _find(self.old, kind, name)
-        if was:
-            asked = asked or was[3]
-            if was[2] != version:
-                print(name, was[2], "->", version)
-        self.new.add(kind, name, version, asked, None if _is_place(name) else index)
+            version = said
+        old = _row(self.old, key)
+        if old:
+            asked = asked or old[3][3]
+            if old[3][2] != version:
+                print(name, old[3][2], "->", version)
+        self._add(_line("package", name, version, asked, None if _is_place(name) else index))
 
-    def _stage_file(self, line, index):
-        self._look_ahead()
-        sha = self.ahead.pop(0)
-        self._announce(line, sha)
-        line[3] = _where(line, index)
-        if not sha:
-            sha = self.attempt(self._fetch, line)
-        if sha:
-            self.new.add("file", line[1], sha)
-        return sha
+    def _take(self, place, stop):
+        # Copies a part of the record as it is.
+        file = self.search.file
+        file.seek(place)
+        while place < stop:
+            data = file.read(min(stop - place, _BUFFER))
+            if not data:
+                raise OSError(_EIO)
+            place += len(data)
+            self._add(data)
+
+    def _keep(self, gone):
+        # Adds to the coming record the packages of the old one that stay.
+        if gone is not None:
+            for old in self.old:
+                if old[0] not in gone and not _row(self.packages, old[0]):
+                    self._take(old[1], old[2])
 
     def _look_ahead(self):
-        # Finds out which of the next files are in place, and asks for those that are not.
-        while len(self.ahead) <= _AHEAD:
-            line = self.plan.read(self.place)
+        # Finds out what there is of the next files, as things are, and asks for those that are
+        # not in place.
+        most = _AHEAD if isinstance(self.session, Session) else 0
+        while len(self.ahead) <= most:
+            line = self.line
+            self.line = None
             if not line:
-                return
-            if line[0] == "package":
-                self.index = line[5]
-            elif line[0] == "file":
-                sha = line[2] and _sha(self.target + line[1], self.buf)
-                if not sha or not sha.startswith(line[2]):
-                    sha = None
-                    if not self._send(line) and self.ahead:
-                        return
-                self.ahead.append(sha)
-            self.place = self.plan.next
+                for line in self.coming:  # noqa: B007
+                    break
+                else:
+                    return
+            kind, path, wanted, *_ = line
+            if kind == "planned":
+                self.index = self.packages[self.later][_INDEXED]
+                self.later += 1
+            elif kind == "get":
+                # What is on its way may be the same one.
+                wait = path in [ahead for ahead, _, _ in self.ahead]
+                if not wait:
+                    early = here = None
+                    if len(self.packages) > 1:  # what an earlier package has there
+                        early = here = _sha(self._staged(path), self.buf)
+                    if not here:
+                        here = _sha(self.target + path, self.buf)
+                        if here == "":
+                            self._in_the_way(path, b"/")
+                    if not _matches(here, wanted):
+                        url = _native(_where(line, self.index))
+                        wait = not (most and self.session.send(url)) and self.ahead
+                if wait:
+                    self.line = line
+                    return
+                self.ahead.append((path, early, here))
 
-    def _send(self, line):
-        # Asks for a file ahead. Returns whether that could be.
-        if isinstance(self.session, Session):
-            return self.session.send(_native(_where(line, self.index)))
-
-    def _announce(self, line, sha):
-        # Says what happens to a file. What is in place already is looked at.
-        path = self.target + line[1]
-        twin = _twin(line[1])
-        if twin and _type(self.target + twin) and not _find(self.old, "file", twin):
-            print("Of no package, but there: %s. import takes the .py" % twin)
-        print("Exists:" if sha else "Copying:", "[%d/%d]" % (self.number, self.count), path)
+    def _stage_file(self, line, number):
+        # Returns the sha256 of the file, None when it is not found.
+        path = line[1]
+        place = self.target + path
+        self._look_ahead()
+        _, early, here = self.ahead.pop(0)
+        fits = _matches(here, line[2])
+        later = here and not fits and not early and self._comes_later(path, line[2])
+        if later and line[2]:
+            here = line[2]
+            fits = True
+        print("Exists:" if fits else "Copying:", "[%d/%d]" % (number, self.count), place)
+        if fits:
+            self.doing = place
+            if not later:
+                self._check(path, self._staged(path) if early else place)
+            return here
+        if _above(path) != self.directory:
+            self._make_directory(_above(path))
+        line[3] = _where(line, self.packages[self.number - 1][_INDEXED])
+        sha = self.attempt(self._fetch, line)
         if sha:
-            self._check(line[1], path)
+            if here and here != sha and not later:
+                self._replacing(path, here, sha, early)
+            if early:
+                here = _sha(place, self.buf)
+            if sha == here or later:
+                os.remove(self._staged(path))
+            else:
+                self.staged = True
+        return sha
 
     def _fetch(self, line):
         # Stages one file; returns its sha256, None when it is not found.
         stream = self.open(line[3])
         if not stream:
             return None
-        staged = self.meta + str(self.number)
-        sha = self._save(stream, staged)
+        path = line[1]
+        staged = self._staged(path)
+        sha = self._save(stream, staged, path)
         if not sha.startswith(line[2] or ""):
             raise ValueError("the content is not what the index says")
-        self._check(line[1], staged)
-        here = _sha(self.target + line[1], self.buf)
-        if sha == here:
-            os.remove(staged)
-        else:
-            self.step = 1
-            if here and not _find(self.old, "file", line[1]):
-                print("Replacing", self.target + line[1], "of no package")
+        self._check(path, staged)
+        # The root of a FAT disk, above which it is again, has room for a number of names.
+        if (
+            self.fold
+            and "/" not in path
+            and not _type(self.target + path)
+            and _type(self.target + "../.mip/room")
+        ):
+            open(self.target + path + "~mip", "wb").close()
         return sha
 
-    def _save(self, stream, path):
+    def _save(self, stream, staged, path):
+        # Renames take room, too: directories of littlefs are split, those of FAT grow; and a
+        # littlefs that is full damages them. (tests/test_fill_levels.py)
         try:
-            # What does not fit is not begun. Only answers with a length tell it before.
-            _fit(getattr(stream, "left", None) or 0, self.target)
-            with open(path, "wb") as file:
-                return _copy(stream, file, self.buf)
+            if self.free is None:
+                try:
+                    disk = os.statvfs(self.target)
+                    self.block = disk[0]
+                    # On a full littlefs it counts on below zero.
+                    free = disk[3] if disk[3] <= disk[2] else 0
+                    self.free = disk[0] * (free - 4 - 2 * self.dirs)
+                except (AttributeError, OSError):  # not every file system can tell
+                    self.block = 1
+                    self.free = 1 << 30
+            left = self.free - 5 * len(path) - _ENTRY_ROOM
+            size = getattr(stream, "left", None) or 0  # only answers with a length tell it before
+            if size > left:
+                raise ValueError("needs %d bytes, %d are free" % (size, max(left, 0)))
+            with open(staged, "wb") as file:
+                sha = _copy(stream, file, self.buf)
+                size = file.seek(0, 1)
+            if size > 64 or self.fold:  # littlefs keeps what is small in the directory
+                size += -size % self.block
+            self.free = left - size
+            if self.free < 0:
+                raise OSError(_ENOSPC)
+            return sha
+        except OSError as e:
+            if e.args[0] in _DISK:  # else it is the network's
+                self.doing = self.target + path
+            raise
         finally:
             stream.close()
 
@@ -1483,131 +1751,336 @@ class _Store(_Planner):
         if why:
             raise ValueError("%s %s" % (name, why))
 
-    def _keep(self, gone):
-        # Adds to the new record the packages of the old one that stay.
-        keep = False
-        self.doing = self.meta + "record"
-        for line in self.old:
-            kind, name = line[:2]
-            if kind == "package":
-                owner = name
-                keep = gone is not None and name.lower() not in gone
-                keep = keep and not _find(self.plan, kind, name)
-            if keep:
-                if kind == "dep" and name.lower() in gone:
-                    raise ValueError("%s is needed by %s" % (name, owner))
-                if kind == "file":
-                    twin = _twin(name)
-                    line = (
-                        _find(self.new, kind, name) or twin and _find(self.new, kind, twin) or line
-                    )
-                self.new.add(*line)
+    def _replacing(self, path, here, sha, early):
+        # Says whose file is replaced, or that it is not as it was installed; nothing if it is the
+        # package's own. early: `here` was staged for an earlier package.
+        head = _head("file", path)
+        this = self.packages[self.number - 1]
+        what = " of no package"
+        own = known = False
+        for hit in _hits(self.search, head, self.fold):
+            self.search.seek(hit)
+            wanted = next(self.search)[2]
+            owner = self._owner(hit)
+            if wanted == here and not _row(self.packages, owner[0]):
+                what = " of " + owner[3][1]
+                known = False
+                break
+            known = known or wanted == here
+            own = own or known and owner[0] == this[_KEYED]
+            what = ", which was changed"
+        else:
+            # A package that came before it in this run is to have it otherwise.
+            plan = self._plan() if early or not own else ()
+            for hit in _hits(plan, _head("get", path), self.fold):
+                plan.seek(hit)
+                if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
+                    known = False
+                    for package in self.packages:
+                        if package[_PLANNED] < hit:
+                            what = " of " + package[_NAMED]
+        if not known:
+            print("Replacing %s%s" % (self.target + path, what))
 
-    def _reconcile(self, coming):
-        # Makes the disk agree with the record `coming`, which becomes the record. Done again
-        # after a power cut, it goes on where it was.
-        if not _type(self.meta + "next+"):  # else this much has been done
-            lines = self.lines(coming)
-            for kind, name, *_ in self.lines("record"):
-                if kind == "file" and not _find(lines, kind, name) and not self.leads_out(name):
-                    path = self.target + name
-                    if _type(path) and not _type(path) & _DIRECTORY:
-                        os.remove(path)
-                    _prune(path)
-            number = 0
-            for kind, name, *rest in lines:
-                if kind == "file":
-                    number += 1
-                    staged = self._name(str(number))
-                    path = self.target + name
-                    if staged:
-                        _make(path)
-                        self._move(staged, path)
-                    elif rest[0] == _EMPTY and not _type(path):
-                        # littlefs 1 takes two empty files for one that was renamed, and after
-                        # a power cut it removes the one.
-                        open(path, "wb").close()
+    def _comes_later(self, path, sha):
+        # Whether a later package of this run has the file otherwise: then that one's is there.
+        if self.number == len(self.packages):
+            return False
+        plan = self._plan()
+        hit = _hits(plan, _head("get", path), self.fold)[-1]
+        plan.seek(hit)
+        other = next(plan)[2]
+        return hit > self.packages[self.number][_PLANNED] and not (
+            _matches(sha, other) or _matches(other, sha)
+        )
+
+    # ---- commit, reconcile, recovery
+
+    def _commit(self):
+        # Returns whether there is something to commit. What the renames may need is free, see
+        # _save().
+        self._finish()
+        self.doing = self.meta + "new"
+        new = _sha(self.doing, self.buf)
+        if new != _hex(self.sum):
+            raise ValueError("the disk does not keep what is written to it")
         self._close()
-        self._move(coming, self.meta + "record")
-        self.step = 2
+        if (
+            not self.staged
+            and self.search
+            and self.search.size == self.end
+            and new == _sha(self.meta + "record", self.buf)
+        ):
+            return False
+        if self.lock:
+            self._dropped(self._may_go)
+            self._close()
+        self.doing = self.meta + "room"
+        self.state = _COMMITTED
+        try:
+            os.remove(self.doing)
+        except OSError:
+            self.state = _BEGUN
+            raise
+        return True
+
+    def _warn(self):
+        # Says what import takes instead of what was installed.
+        before = []
+        for entry in sys.path:
+            entry = entry.rstrip("/") + "/" if entry else ""
+            if entry == self.target:
+                break
+            before.append(entry)
+        else:
+            before = []  # who imports from there changes sys.path
+        done = None
+        for kind, path, *_ in self._plan():
+            if kind == "get":
+                if _twin(path):
+                    self._hidden(path, self.target + path)
+                path = path.split("/")[0]
+                if path != done:
+                    done = path
+                    for entry in before:
+                        self._hidden(path, entry + path)
+
+    def _hidden(self, path, other):
+        if _twin(path):
+            other = other[: other.rfind(".")]
+        for end, kind in ("", _DIRECTORY), (".py", 0xFFFF), (".mpy", 0xFFFF):
+            if _type(other + end) & kind:
+                if other + end != self.target + path:
+                    text = "import takes %s, which hides %s"
+                    print(text % (other + end, self.target + path))
+                break
+
+    def _reconcile(self):
+        # Makes the disk agree with the record `new`, which becomes the record. Done again after
+        # a power cut, it goes on where it was.
+        self.state = _COMMITTED
+        for kind, name, *_ in self._plan():
+            if kind == "planned" and self.recovering:
+                self.packages.append([_key(name)])
+            elif kind == "get":
+                self._settle(self._staged(name), name)
+        if self.recovering:
+            self.look()
+        self._dropped(self._drop)
+        self._close()
+        self.doing = self.meta + "record"
+        self._move(self._present(self.meta + "new"), self.doing)
+        self.state = _DONE
+
+    def _dropped(self, do):
+        # Calls do(path, sha256) for the files of the record that the coming one has not. What is
+        # of a package that stays, is there; without packages of this run all are looked at.
+        coming = self._present(self.meta + "new")
+        new = self.lines(coming[len(self.meta) :])
+        for _ in new if self.recovering else ():
+            pass  # it is as mip wrote it
+        lines = self.lines(check=False)
+        for key, start, stop, line in self.old:
+            there = new.has(_head("package", line[1]), False)
+            if not there or not self.packages or _row(self.packages, key):
+                lines.seek(start)
+                while lines.place < stop:
+                    kind, name, sha, *_ = next(lines)
+                    if kind == "file" and not new.has(_head(kind, name), self.fold):
+                        do(name, sha)
+
+    def _settle(self, staged, path):
+        # What was staged comes to its place.
+        staged = self._present(staged)
+        if staged:
+            self.doing = self.target + path
+            self.changed = True
+            if self.fold:
+                if "/" not in path:
+                    _remove(self.doing + "~mip")
+                if self.recovering:
+                    _make(self.doing)
+            self._move(staged, self.doing)
+
+    def _may_go(self, path, sha):
+        # Fails where a file may not be removed, which is known by what may be made beside it.
+        self.doing = self.target + path
+        if _type(self.doing):
+            open(self.doing + "~mip", "wb").close()
+            os.remove(self.doing + "~mip")
+
+    def _drop(self, path, sha):
+        # Removes a file that no package has any more.
+        self.doing = self.target + path
+        here = _sha(self.doing, self.buf)
+        if here:
+            if here != sha:
+                print("Removing %s, which was changed" % self.doing)
+            os.remove(self.doing)
+            self.changed = True
+        _prune(self.doing, self.target[:-1])
+
+    def _present(self, path):
+        # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
+        for end in ("", "+", "++") if self.fold and self.recovering else ("",):
+            if _type(path + end):
+                return path + end
 
     def _move(self, name, path):
         # A power cut within a rename can leave FAT with two names for the same clusters, which
         # are free as soon as one of the names is removed. So where both may have been left,
         # there first is a copy, and then both are removed, with nothing written in between.
-        name = self.meta + name
-        copy = name + "+"
-        if self.recovered:
+        if self.fold and self.recovering:
+            copy = name + "+"
             size = _size(name)
             if size == _size(path) and size != _size(copy):
                 with open(name, "rb") as source, open(copy, "wb") as file:
                     _copy(source, file, self.buf)
             if size == _size(copy):
-                if _type(path):
-                    os.remove(path)
+                _remove(path)
                 os.remove(name)
                 name = copy
         os.rename(name, path)
 
-    def _name(self, name):
-        # Under which name _move() left a file of .mip/: the copy is whole when it is alone.
-        for found in (name, name + "+", name + "++"):
-            if _type(self.meta + found):
-                return found
-
     def _recover(self):
-        # Finishes a commit that was begun. That is when `next` is there, or was.
+        # Finishes a commit that was begun, clears up after a run that was not.
+        names = left = 0
         try:
-            # Before it writes, and not earlier, littlefs mends a rename that was interrupted;
-            # until then it hides a neighbour of the file that was renamed, too.
-            os.remove(self.meta + "none")
+            for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
+                names += 1
+                left += name != "record"
+                if name.endswith(".rm"):
+                    self.removal = name
+                    self.recovered = True
         except OSError as e:
-            if e.args[0] != _ENOENT:
+            if e.args[0] not in _MISSING:
                 raise
-        new = self._name("new")
-        coming = self._name("next")
-        if coming or new and new != "new":
-            self.recovered = True
-            if new:
-                self._move(new, self.meta + "next")
-                coming = "next"
-            self._reconcile(coming)
+        if names and not left or not names and not _type(self.meta[:-1]):
+            return
+        self._alone()
+        self.recovering = True
+        self.fold = _type(self.target + ".MIP") > 0
+        # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
+        # when something is written a rename finds the room that there is again.
+        try:
+            with self._open(self.meta + "none", "wb") as file:
+                file.write(b"1")
+        except OSError as e:
+            if e.args[0] not in _FULL:
+                raise
+        _remove(self.meta + "none")
+        for _ in self._plan():
+            pass  # it is as mip wrote it
+        if self._present(self.meta + "next"):
+            self._adopt()
+        elif (
+            not _type(self.meta + "room")
+            and self._present(self.meta + "new")
+            and (self.removal or self._plan())
+        ):
+            self._reconcile()
+        self._close()
+        self.state = self.state or _BEGUN
+        self._clear()
+        self.recovering = False
+        if self.removal:
+            self.look()
+            self._finish_removal()
+            self._clear()
+
+    def _adopt(self):
+        # Finishes a commit of 1.0.0, which had staged the file N of the coming record as N.
+        number = 0
+        coming = self._present(self.meta + "next")
+        for kind, name, *_ in self.lines(coming[len(self.meta) :]):
+            if kind == "file":
+                number += 1
+                self._settle(self.meta + str(number), name)
+        self._close()
+        self.removal = ".rm"  # of nothing; without a plan of ours it says that `new` is committed
+        open(self.meta + self.removal, "wb").close()
+        _remove(self.meta + "plan")
+        self._move(coming, self.meta + "new")
+        self._reconcile()
 
     def _clear(self):
-        # Removes all but the record; the plan last, because it says that there is work left.
-        if self._name("next"):
-            return  # a commit is to be finished
-        trouble = None
-        try:
-            for kind, name, *_ in () if self.step == 2 else self.lines("plan"):
-                if kind == "file":
-                    try:
-                        if not self.leads_out(name):
-                            _prune(self.target + name)
-                    except OSError as e:
-                        trouble = e
-        except ValueError:
-            pass  # torn: it was being written, and no directory had been made
+        # Removes all but the record; the reserve last, because without it what is there is
+        # committed. What says that packages go stays until they are gone.
+        if self.state not in (_BEGUN, _DONE):
+            return
+        if self.state == _DONE:
+            self.removal = None
+        else:
+            for kind, path, *_ in self._plan():
+                if kind == "get":
+                    _remove(self._staged(path))
+                    if self.fold:
+                        _remove(self.target + path + "~mip")
+            for kind, path, *above in self._plan():
+                if kind == "dir":
+                    _prune(self.target + path + "/", self.target + above[0])
+            self._close()
+        _remove(self.meta + "new")
+        names = [_type(self.meta[:-1])]
+        while names[0]:
+            names = [None]
+            for name, *_ in os.ilistdir(self.meta[:-1]):
+                if name not in ("record", "room", self.removal) and len(names) < 10:
+                    names.insert(0, name)
+            for name in names[:-1]:
+                os.remove(self.meta + name)
+        _remove(self.meta + "room")
+        self.state = 0
+        if not _type(self.meta + "record"):
+            _prune(self.meta, self.target if self.made is None else self.made)
+
+    # ---- removing packages
+
+    def remove(self, gone):
+        """Uninstalls the packages with these keys. Returns whether a file was removed.
+
+        A disk that is full has no room to write down what is to be; so a name says which
+        packages go, and then what only they have is removed, first of all.
+        """
+        for need, asker in self.asks:
+            if asker is not None and need in gone and asker not in gone:
+                names = [_row(self.old, key)[3][1] for key in (need, asker)]
+                raise ValueError("%s is needed by %s" % tuple(names))
+        self.doing = self.meta
+        self._alone()
+        if len(gone) > _REMOVED:
+            raise ValueError("more than %d packages" % _REMOVED)
+        removal = "".join([_short(key)[:8] for key in gone]) + ".rm"
+        if self.lock:
+            self._only_theirs(removal, self._may_go)
+        self._open(self.meta + removal, "wb").close()
+        self.removal = removal
+        self._finish_removal()
+        return self.changed
+
+    def _finish_removal(self):
+        gone = self._only_theirs(self.removal, self._drop)
+        changed = self.changed
         self._close()
-        removed = True
-        while removed:  # littlefs 1 goes astray when it removes while it lists
-            removed = False
-            names = []
-            for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
-                if name not in ("record", "plan") and len(names) < 10:
-                    names.append(name)
-            for name in names:
-                try:
-                    os.remove(self.meta + name)
-                    removed = True
-                except OSError as e:
-                    trouble = e
-        if not names:
-            os.remove(self.meta + "plan")
-            if not _type(self.meta + "record"):
-                os.rmdir(self.meta[:-1])
-        if trouble:
-            raise trouble
+        self.change((), gone)
+        self.changed = self.changed or changed
+
+    def _only_theirs(self, removal, do):
+        # Calls do(path, sha256) for each file that only the packages to remove have, and once;
+        # returns their keys.
+        gone = []
+        lines = self.lines(check=False)
+        other = self.lines(check=False)
+        for key, start, stop, _ in self.old:
+            if _short(key)[:8] in removal:
+                gone.append(key)
+                lines.seek(start)
+                while lines.place < stop:
+                    kind, name, sha, *_ = next(lines)
+                    head = _head(kind, name)
+                    if kind == "file" and len(_hits(other, head, self.fold)) < 2:
+                        do(name, sha)
+        return gone
 
 
 # ---- 6. the public verbs ---------------------------------------------------------------
@@ -1627,70 +2100,78 @@ def install(package, index=None, target=None, version=None, mpy=True, session=No
     each perhaps with @version. index: a URL or path, or a list of them, tried in their order.
     target: a directory; left out, the first entry of sys.path that ends in /lib.
     version: for packages without @version. mpy: whether bytecode is wanted.
-    session: what fetches; left out, a Session of its own. Raises InstallError.
+    session: what fetches; left out, a Session of its own. Returns whether a file was changed.
+    Raises InstallError.
     """
     with _Store(target) as store:
         store.connect(index, mpy, session)
-        store.ask(_pairs(package, version))
-        store.change(())
+        store.look()
+        return store.change(_pairs(package, version), ())
 
 
 def uninstall(package, target=None):
     """Removes a package, or a list of them, and the files that no other package has.
 
-    Raises InstallError when it is not installed or when a package that stays needs it.
+    Returns whether a file was removed. A disk may be full. Raises InstallError when it is not
+    installed or when a package that stays needs it.
     """
     with _Store(target) as store:
+        store.look()
         gone = []
         for name, _ in _pairs(package):
-            line = _find(store.lines("record"), "package", name)
-            if line:
-                gone.append(line[1].lower())
+            if _row(store.old, _key(name)):
+                gone.append(_key(name))
             elif not store.recovered:  # else it is what was interrupted
                 raise InstallError(name + " is not installed")
-        store.ask(())
-        store.change(gone)
+        return store.remove(gone) if gone else True
 
 
 def upgrade(target=None, index=None, mpy=True, session=None):
     """Installs everything that was asked for again, at the version it was asked at, as one
     transaction; packages that nothing needs any more go. index: left out, every index that the
-    record names. The rest is as for install()."""
+    record names. The rest is as for install(). Returns whether a file was changed."""
     with _Store(target) as store:
+        store.look()
         asked = []
         indexes = []
-        for kind, name, *rest in store.lines("record"):
-            if kind == "package":
-                if rest[1]:
-                    asked.append((name, _pinned(rest[1])))
-                indexes += [url for url in rest[2:] if url and url not in indexes]
+        for *_, (_, name, _, version, where, *_) in store.old:
+            if version:
+                asked.append((name, _pinned(version)))
+            if where and where not in indexes:
+                indexes.append(where)
         store.connect(index or indexes, mpy, session)
-        store.ask(asked)
-        store.change(None)
+        return store.change(asked, None) if store.old else False
 
 
 def list(target=None):
-    """Prints what is installed, one a line, each as install() takes it."""
+    """Prints and returns what is installed, one a line, each as install() takes it."""
+    found = []
     with _Store(target) as store:
-        for kind, name, *rest in store.lines("record"):
-            if kind == "package":
-                version = rest[0] or ""
-                print(name + "@" + version if version or "@" in name else name)
+        store.look()
+        for *_, (_, name, version, *_) in store.old:
+            found.append(name + "@" + (version or "") if version or "@" in name else name)
+            print(found[-1])
+    return found
 
 
 def verify(target=None):
-    """Prints and returns the paths of installed files that are missing, differ from what was
-    installed, or are .mpy files that this firmware cannot load."""
+    """Prints and returns the paths of installed files that are missing, differ from what every
+    package that has them wants, or are .mpy files that this firmware cannot load."""
     bad = []
     with _Store(target) as store:
-        for kind, name, *rest in store.lines("record"):
+        store.look()
+        others = store.lines(check=False)
+        for kind, name, *rest in store.lines():
             if kind == "file":
                 path = store.target + name
                 sha = _sha(path, store.buf)
-                if sha != rest[0]:
-                    why = "is missing" if sha is None else "differs"
-                else:
+                wanted = sha == rest[0]
+                if sha and not wanted:
+                    wanted = _hits(others, _line(kind, name, sha), store.fold)
+                if wanted:
                     why = name.endswith(".mpy") and _unloadable(path)
+                else:
+                    why = "differs" if sha else "is missing"
                 if why and path not in bad:
                     print(path, why)
                     bad.append(path)

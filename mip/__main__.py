@@ -156,7 +156,7 @@ def _run(words):
         return 2
     try:
         wrong = getattr(mip, verb)(*names, **options)
-        return 1 if wrong else 0  # verify() returns what is wrong
+        return 1 if verb == "verify" and wrong else 0
     except mip.InstallError as e:
         sys.stderr.write("mip: %s\n" % " ".join(str(e).split()))
         return 1

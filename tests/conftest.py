@@ -33,6 +33,7 @@ FIGURE = "figure"
 # The modules whose tests take longest.
 SWEEPS = (
     "test_disk_errors",
+    "test_fill_levels",
     "test_kill",
     "test_memory",
     "test_network_faults",

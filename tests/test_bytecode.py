@@ -252,6 +252,7 @@ import json, mip, sys
 class Board:
     def __init__(self, mpy):
         self.path = sys.path
+        self.platform = "board"
         self.implementation = Implementation()
         if mpy is not None:
             self.implementation._mpy = mpy
@@ -267,7 +268,7 @@ for mpy in json.loads(sys.argv[1]):
 
 def put_installed(device, files):
     """Put files on the board, and a record that names them."""
-    lines = [["mip", 1], ["package", "p", "1.0", "latest"]]
+    lines = [["mip", 1], ["package", "p", "1.0", "latest", None]]
     for path, data in files.items():
         (device.lib / path).parent.mkdir(parents=True, exist_ok=True)
         (device.lib / path).write_bytes(data)
@@ -399,7 +400,8 @@ def test_verify_names_a_file_once(device):
     put_installed(device, {"m.mpy": data, "n.mpy": data})
     record = device.lib / ".mip" / "record"
     lines = record.read_text().splitlines()
-    record.write_text("\n".join([*lines, '["package", "q", "1.0", null]', *lines[2:]]) + "\n")
+    lines += ['["package", "q", "1.0", null, null]', *lines[2:]]
+    record.write_text("\n".join(lines) + "\n")
     (device.lib / "n.mpy").write_bytes(data[:9])
     result = device.run("import mip; print(len(mip.verify()))", check=True)
     assert len(result.lines) == 3 and result.lines[-1] == "2"

@@ -162,7 +162,7 @@ FAULTS = [
     Fault("main.py", urls(["/main.py", "m.py"]), "urls[0]", "from the root only", ()),
     # Destinations that meet.
     Fault("same twice", urls(GOOD, GOOD), "urls[1]", "there twice, see urls[0]", ()),
-    Fault("two for one", urls(GOOD, ["m.py", "sub/n.py"]), "urls[1]", "two places", OURS),
+    Fault("two for one", urls(GOOD, ["m.py", "sub/n.py"]), "urls[1]", "two places", ()),
     Fault("case", urls(GOOD, ["M.py", "sub/n.py"]), "urls[1]", "one file on FAT", unseen=FAT),
     Fault(
         "case of a directory",
@@ -176,7 +176,7 @@ FAULTS = [
         urls(GOOD, ["m.mpy", "good.mpy"]),
         "urls[1]",
         "only the .py is imported",
-        OURS,
+        (),
     ),
     Fault("file, directory", urls(["a", "m.py"], ["a/m.py", "m.py"]), "urls[0]", "a directory"),
     Fault("directory, file", urls(["a/m.py", "m.py"], ["a", "m.py"]), "urls[1]", "a directory"),
@@ -560,9 +560,9 @@ def test_files_that_cannot_be_fetched():
 
 def test_packages_that_clash():
     """Packages that cannot be installed together are told, as ours refuses them."""
-    text = {"urls": [["x.py", "m.py"]], "deps": [["github:other/repo", "v1"]]}
+    text = {"urls": [["x.py/m.py", "m.py"]], "deps": [["github:other/repo", "v1"]]}
     (finding,) = found(text)
-    assert (finding.reason, finding.clients) == ("x.py clashes with x.py", OURS)
+    assert (finding.reason, finding.clients) == ("x.py clashes with x.py/m.py", OURS)
 
 
 # --- Packages of an index, native code ---

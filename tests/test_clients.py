@@ -292,7 +292,7 @@ def pc(internet, device, tmp_path):
     return computer(internet, device, tmp_path / "pc")
 
 
-@pytest.mark.parametrize(("kind", "there"), [("lfs2", False), ("lfs1", True), ("fat", True)])
+@pytest.mark.parametrize(("kind", "there"), [("lfs2", False), ("fat", True)])
 def test_staged_and_copied(pc, boards, kind, there):
     """What mip installs into a directory of the PC works when mpremote has copied it.
 

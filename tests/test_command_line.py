@@ -321,7 +321,7 @@ def test_verify(device, site):
 def test_recover(device, site):
     """`recover` clears up after a run that was interrupted, and exits 0."""
     device.mip("install", "-i", site.url, "crc", check=True)
-    for name in ("plan", "1"):
+    for name in ("plan", "room", "new"):
         (device.lib / ".mip" / name).write_text("")
     result = device.mip("recover", check=True)
     assert result.out == ""
@@ -329,10 +329,10 @@ def test_recover(device, site):
 
 
 def test_the_counter(device, site):
-    """The counter of files counts those that two packages have as often as they are listed."""
+    """The counter counts the files of all packages of a run, each as often as it is listed."""
     result = device.mip("install", "-i", site.url, "crc", "frame", check=True)
     counts = [line.split()[1] for line in result.lines if line.startswith(("Copying", "Exists"))]
-    assert counts == ["[1/3]", "[3/3]"]
+    assert counts == ["[1/3]", "[2/3]", "[3/3]"]
 
 
 # --- Failures ---

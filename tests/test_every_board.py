@@ -11,6 +11,9 @@ MIP = Path(__file__).resolve().parent.parent / "mip"
 # imports these where they are used, and goes on without.
 EVERYWHERE = {"binascii", "gc", "hashlib", "json", "micropython", "os", "select", "sys", "time"}
 SOMEWHERE = {"requests", "socket", "ssl", "tls"}
+# Only the Unix port has more than one process; there `socket` may be a module in Python, which
+# does not have this one's local sockets, of which one is the lock of a target.
+ON_LINUX = {"usocket"}
 
 # Attributes that ESP8266 or 1.20 lacks, or that MicroPython has nowhere.
 NO_ATTRIBUTES = {
@@ -45,7 +48,7 @@ def lacking(text):
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             names = [alias.name for alias in node.names]
             names = names if isinstance(node, ast.Import) else [node.module]
-            allowed = EVERYWHERE if node in top else EVERYWHERE | SOMEWHERE
+            allowed = EVERYWHERE if node in top else EVERYWHERE | SOMEWHERE | ON_LINUX
             found += [f"import {name}" for name in names if name not in allowed | {"mip"}]
         elif isinstance(node, ast.Call):
             found += _call(node)

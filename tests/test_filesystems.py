@@ -1,4 +1,4 @@
-"""mip on the file systems that boards have: littlefs 1 and 2 and FAT, on a disk in RAM."""
+"""mip on the file systems that boards have: littlefs and FAT, on a disk in RAM."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from mip_server import Reply, Server
 
-KINDS = ("lfs2", "lfs1", "fat")
+KINDS = ("lfs2", "fat")
 
 # Mounts a disk; show() prints what is on it. The program of the test comes behind.
 START = """

@@ -237,14 +237,17 @@ def test_boot(device):
     content = b"origin = 'new'\n"
     record = [
         ["mip", 1],
-        ["package", "x", "2.0", "latest"],
+        ["package", "x", "2.0", "latest", None],
         ["file", "x.py", hashlib.sha256(content).hexdigest()],
     ]
     record = "".join(json.dumps(line) + "\n" for line in record)
     (device.lib / ".mip").mkdir(parents=True)
     (device.lib / "x.py").write_text("origin = 'old'\n")
-    for name, data in ("plan", b'["mip", 1]\n'), ("next", record.encode()), ("1", content):
+    plan = [["mip", 2], ["planned", "x", None], ["get", "x.py", None, "/x.py"], ["end"]]
+    plan = "".join(json.dumps(line) + "\n" for line in plan)
+    for name, data in ("plan", plan.encode()), ("new", record.encode()):
         (device.lib / ".mip" / name).write_bytes(data)
+    (device.lib / "x.py~mip").write_bytes(content)
     (boot,) = documented("import mip\n\nmip.cafile")
     assert device.run(boot + "print(mip.cafile)", check=True).lines == ["/ca.der"]
     assert device.tree(everything=True) == {".mip/record": record.encode(), "x.py": content}

@@ -193,9 +193,7 @@ def test_an_index(device, index):
     assert device.tree() != {}
 
 
-@pytest.mark.parametrize(
-    ("kind", "states"), [("lfs2", "new old"), ("lfs1", "new old"), ("fat", "missing new old")]
-)
+@pytest.mark.parametrize(("kind", "states"), [("lfs2", "new old"), ("fat", "missing new old")])
 def test_power_cuts_on_a_block_device(device, kind, states):
     assert device.run(POWER_CUTS, kind, check=True).lines == ["old new", states]
 

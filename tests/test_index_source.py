@@ -211,11 +211,11 @@ def test_a_hash_in_upper_case():
     assert clean_hash("ABCDEF01") == "abcdef01"
 
 
-@pytest.mark.parametrize("entries", params(tables.CLASHES))
-def test_entries_that_clash(entries):
+@pytest.mark.parametrize(("entries", "path"), params(tables.CLASHES))
+def test_entries_that_clash(entries, path):
     """Two entries that cannot both be there are refused, in one package or in two."""
     site = Site({f"{WEB}/package.json": json.dumps({"urls": entries})})
-    assert entries[1][0].removeprefix("./").lower() in refusal(site, WEB).lower()
+    assert path in refusal(site, WEB)
     site = Site(
         {
             f"{WEB}/{number}/package.json": json.dumps({"urls": [[path, f"../{url}"]]})
@@ -225,7 +225,7 @@ def test_entries_that_clash(entries):
     assert "clashes" in refusal(site, f"{WEB}/0", f"{WEB}/1")
 
 
-@pytest.mark.parametrize("entry", params(tables.SAME))
+@pytest.mark.parametrize("entry", [["a.py", "1.py"], ["./a.py", "1.py"], ["a.py", "./1.py"]])
 def test_an_entry_that_is_there_twice(entry):
     """One destination twice from the same URL is no clash."""
     site = Site({f"{WEB}/package.json": json.dumps({"urls": [["a.py", "1.py"], entry]})})

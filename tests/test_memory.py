@@ -49,8 +49,7 @@ for fault in faults.strikes(error=KeyboardInterrupt()):
         if not isinstance(outcome, KeyboardInterrupt):
             findings.add((number, struck), ["3 the interrupt became %r" % outcome])
         # Who interrupts the clearing up, too, leaves it to the next verb.
-        clearing = "lib/.mip" in struck[1] and struck[0] in oracle.CLEARING
-        check((number, struck), outcome, clearing)
+        check((number, struck), outcome, oracle.clearing(case, struck))
     case.stop()
 findings.show()
 """

@@ -7,20 +7,17 @@ next write: that is what a board finds which lost power then.
 import pytest
 from sweeps import CASE, listed, sweep
 
-KINDS = ("lfs2", "lfs1", "fat")
+KINDS = ("lfs2", "fat")
 
 # Scenario and kind of disk: in how many of the cut states some files of the packages are old
 # and some new. A rename for each file that changes makes these states; the numbers must not
 # grow.
 MIXED = {
-    ("install", "lfs2"): 28,
-    ("install", "lfs1"): 164,
+    ("install", "lfs2"): 12,
     ("install", "fat"): 25,
-    ("upgrade", "lfs2"): 28,
-    ("upgrade", "lfs1"): 148,
-    ("upgrade", "fat"): 37,
-    ("uninstall", "lfs2"): 14,
-    ("uninstall", "lfs1"): 42,
+    ("upgrade", "lfs2"): 20,
+    ("upgrade", "fat"): 29,
+    ("uninstall", "lfs2"): 18,
     ("uninstall", "fat"): 20,
     ("install many", "fat"): 60,
     ("upgrade many", "fat"): 108,
@@ -55,7 +52,6 @@ def recover(thorough=True):
 CUTS = (
     START
     + """
-seen = set()
 if kind == "lfs2":
     case.options = {"readsize": 128}  # reads in larger pieces; the writes to cut are in the log
 for number, torn, image in faults.cuts(case.image, case.log):
@@ -70,16 +66,10 @@ for number, torn, image in faults.cuts(case.image, case.log):
     findings.add(place, oracle.check(case, oracle.CUT, tree))
     findings.count("twice", oracle.twice(case, tree))
     case.stop()
-    key = hash(str(sorted(tree.items())))
-    again = kind != "lfs1" or key not in seen
-    seen.add(key)
 
     case.start(image=image)
-    settled, wrong = recover(again)
+    settled, wrong = recover()
     findings.add(place, wrong)
-    if not again:
-        case.stop()
-        continue  # littlefs 1 writes often what leads to the same files
     outcome = case.again()
     findings.add(place, oracle.check_again(case, outcome, faults.walk(faults.ROOT), settled))
     case.stop()
@@ -98,7 +88,6 @@ findings.show()
 PAIRS = (
     START
     + """
-step = int(sys.argv[3])
 seen = set()
 for number, torn, image in faults.cuts(case.image, case.log):
     case.start(image=image)
@@ -115,8 +104,6 @@ for number, torn, image in faults.cuts(case.image, case.log):
     case.stop()
     base = bytes(image)
     for count, (again, half, image) in enumerate(faults.cuts(base, log)):
-        if count % step:
-            continue
         place = number, torn, again, half
         findings.count("pairs")
         case.start(image=image)
@@ -164,16 +151,11 @@ def test_a_power_cut(device, figures, scenario, kind):
     assert counts["mixed"] <= MIXED[scenario, kind]
 
 
-# Every pair on littlefs 2 and FAT; of the many writes of littlefs 1 every fifth in the second
-# place.
-STEPS = {"lfs2": 1, "lfs1": 5, "fat": 1}
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("scenario", ["install", "upgrade", "uninstall"])
 def test_a_power_cut_during_recovery(device, figures, scenario, kind):
     """A second cut, during the recovery from the first, is recovered from like the first."""
-    counts, problems = sweep(device, PAIRS, scenario, kind, STEPS[kind])
+    counts, problems = sweep(device, PAIRS, scenario, kind)
     figures(f"pairs of power cuts, {kind}", counts["pairs"])
     assert counts["first cuts"] > 10
     assert not problems, listed(problems)

@@ -666,7 +666,6 @@ SPELLINGS = [
     ("github:org/other", "https://github.com/org/other"),
     ("github:org/other", "github:org/other/"),
     ("github:org/other", "github:org/other/package.json"),
-    ("github:org/other", "github:ORG/Other"),
     (f"{WEB}/y", f"{WEB}/y/"),
     (f"{WEB}/y", f"{WEB}/y/package.json"),
 ]
@@ -702,7 +701,7 @@ CONFLICTS = [
     (
         "of a repository",
         [["github:org/other", "v1"]],
-        [["https://github.com/Org/other", "v2"]],
+        [["https://github.com/org/other", "v2"]],
         "ab",
         ["v1", "v2"],
     ),
@@ -714,8 +713,7 @@ def test_two_pinned_versions(device, net, first, second, askers, pins):
     """Two pinned versions of a package are refused: who asked and for what is said."""
     versions(net, "x")
     for ref in "v1", "v2":
-        for owner in "org", "Org":
-            module(net, f"{GITHUB}/{owner}/other/{ref}/package.json", "m.py")
+        module(net, f"{GITHUB}/org/other/{ref}/package.json", "m.py")
     net.publish("package-a", deps=first)
     net.publish("package-b", deps=second)
     text = refused(device, net, ["package-a", "package-b"])
@@ -937,8 +935,8 @@ DESTINATIONS = [
     (".hidden/.m", ".hidden/.m"),
     ("a@b.py", "a@b.py"),
     (".mip2/m.py", ".mip2/m.py"),
-    ("a/.mip/m.py", "a/.mip/m.py"),
-    ("n" * 255, "n" * 255),
+    ("a/mip/.mip.py", "a/mip/.mip.py"),
+    ("n" * 251, "n" * 251),
     ("/".join("abcdefghijklmnopqrst") + "/m.py", "/".join("abcdefghijklmnopqrst") + "/m.py"),
 ]
 
@@ -988,9 +986,19 @@ BAD_DESTINATIONS = [
     ("the record in other case", ".MIP/record", ".MIP/record"),
     ("the record, hidden", "./.mip//record", "record"),
     ("the directory of the record", ".mip", ".mip"),
-    ("long", "n" * 256, ""),
-    ("long in UTF-8", "\u00e9" * 128, ""),
-    ("long directory", "n" * 256 + "/x.py", ""),
+    ("the record of another target", "a/.mip/record", "a/.mip/record"),
+    ("a file of that name", "a/.Mip", "a/.Mip"),
+    ("a staged file", "m.py~mip", "m.py~mip"),
+    ("a short name of FAT", "a/~1.MIP/record", "a/~1.MIP/record"),
+    ("quotes", 'a".py', 'a".py'),
+    ("asterisk", "a*.py", "a*.py"),
+    ("question mark", "a?/b.py", "a?/b.py"),
+    ("angle", "<a.py", "<a.py"),
+    ("other angle", "a>b/c.py", "a>b/c.py"),
+    ("bar", "a|b.py", "a|b.py"),
+    ("long", "n" * 252, ""),
+    ("long in UTF-8", "\u00e9" * 126, ""),
+    ("long directory", "n" * 252 + "/x.py", ""),
     ("swapped, https", f"{WEB}/x.py", "URL"),
     ("swapped, github", "github:org/repo/x.py", "URL"),
     ("swapped, http", "http://example.com/x.py", "URL"),
@@ -1051,47 +1059,108 @@ def test_the_length_of_a_hash(device, net, digits):
     assert device.tree() == {"m.txt": b"m"}
 
 
-# Entries of `urls` that clash. "%s" stands for the site.
-CLASHES = [
-    ("one destination from two URLs", [["a.py", "1.py"], ["a.py", "2.py"]]),
+# Two entries for one path.
+AGAIN = [
+    ("from one URL", [["a.py", "1.py"], ["a.py", "1.py"]]),
+    ("other spelling", [["a.py", "1.py"], ["./a.py", "1.py"]]),
+    ("other spelling of the URL", [["a.py", "1.py"], ["a.py", "./1.py"]]),
+    ("from two URLs", [["a.py", "1.py"], ["a.py", "2.py"]]),
     ("other spelling from two URLs", [["a.py", "1.py"], ["./a.py", "2.py"]]),
-    ("other case", [["a.py", "1.py"], ["A.py", "2.py"]]),
-    ("other case from one URL", [["a.py", "1.py"], ["A.py", "1.py"]]),
-    ("other case in a directory", [["d/a.py", "1.py"], ["D/a.py", "2.py"]]),
-    ("file, then directory", [["a", "1.py"], ["a/b.py", "2.py"]]),
-    ("directory, then file", [["a/b.py", "1.py"], ["a", "2.py"]]),
-    ("deep directory, then file", [["a/b/c/d.py", "1.py"], ["a/b", "2.py"]]),
-    ("file, then deep directory", [["a/b", "1.py"], ["a/b/c/d.py", "2.py"]]),
-    ("directory and file in other case", [["A/b.py", "1.py"], ["a", "2.py"]]),
 ]
 
 
 @pytest.mark.parametrize("between", [0, 200])
-@pytest.mark.parametrize("entries", params(CLASHES))
-def test_entries_that_clash(device, net, entries, between):
-    """Two entries that cannot both be on FAT are refused before any file is fetched."""
+@pytest.mark.parametrize("entries", params(AGAIN))
+def test_a_path_that_is_there_twice(device, net, entries, between):
+    """Of two entries for one path the later one's content is there; all goes with the package."""
+    others = [[f"other/m{n}.py", "1.py"] for n in range(between)]
+    document = {"urls": [entries[0], *others, entries[1]]}
+    net.put(f"{WEB}/package.json", json.dumps(document))
+    for name in "1.py", "2.py":
+        net.put(f"{WEB}/{name}", content("a.py", name))
+    install(device, WEB)
+    last = entries[1][1].removeprefix("./")
+    harmless = {path: content("a.py", "1.py") for path, _ in others}
+    assert device.tree() == dict(sorted({"a.py": content("a.py", last), **harmless}.items()))
+    code = "import mip; print(mip.verify()); mip.uninstall(mip.list()[0])"
+    assert device.run(code, check=True).lines[0] == "[]"
+    assert device.tree() == {}
+
+
+# Entries of which one has to be a file where the other has a directory, and that path.
+CLASHES = [
+    ("file, then directory", [["a", "1.py"], ["a/b.py", "2.py"]], "a"),
+    ("directory, then file", [["a/b.py", "1.py"], ["a", "2.py"]], "a"),
+    ("deep directory, then file", [["a/b/c/d.py", "1.py"], ["a/b", "2.py"]], "a/b"),
+    ("file, then deep directory", [["a/b", "1.py"], ["a/b/c/d.py", "2.py"]], "a/b"),
+]
+
+
+def check_clash(device, path, *names):
+    """install() refuses what needs a file and a directory at this path, and leaves nothing."""
+    text = error(install(device, *names, check=False))
+    why = "a file and a directory at once: what is asked for has both"
+    assert text == f"{device.lib}/{path}: {why}"
+    assert device.tree(device.work, everything=True) == {}
+    assert not device.lib.exists()
+
+
+@pytest.mark.parametrize("between", [0, 200])
+@pytest.mark.parametrize(("entries", "path"), params(CLASHES))
+def test_entries_that_clash(device, net, entries, path, between):
+    """A path that has to be a file and a directory is refused by its name."""
     # Many harmless files between them: they clash however far apart they are.
     others = [[f"other/m{n}.py", "1.py"] for n in range(between)]
     document = {"urls": [entries[0], *others, entries[1]]}
     net.put(f"{WEB}/package.json", json.dumps(document))
-    text = refused(device, net, WEB)
-    assert entries[1][0].removeprefix("./").lower() in text.lower()
+    for name in "1.py", "2.py":
+        net.put(f"{WEB}/{name}")
+    check_clash(device, path, WEB)
 
 
-@pytest.mark.parametrize("entries", params(CLASHES))
-def test_packages_that_clash(device, net, entries):
+@pytest.mark.parametrize(("entries", "path"), params(CLASHES))
+def test_packages_that_clash(device, net, entries, path):
     """Entries of two packages of one run clash as those of one do."""
     for name, entry in zip(("one", "two"), entries, strict=True):
         document = {"urls": [[entry[0], f"{WEB}/{entry[1]}"]]}
         net.put(f"{INDEX}/package/6/{name}/latest.json", json.dumps(document))
-    refused(device, net, ["one", "two"])
+        net.put(f"{WEB}/{entry[1]}")
+    check_clash(device, path, ["one", "two"])
+
+
+# Entries that FAT has in one place, other disks in two.
+FOLDED = [
+    ("a file", [["a.py", "1.py"], ["A.py", "2.py"]]),
+    ("a file from one URL", [["a.py", "1.py"], ["A.py", "1.py"]]),
+    ("a directory", [["d/a.py", "1.py"], ["D/a.py", "2.py"]]),
+    ("a directory and a file", [["A/b.py", "1.py"], ["a", "2.py"]]),
+]
+
+
+@pytest.mark.parametrize("entries", params(FOLDED))
+def test_entries_in_other_letter_case(device, net, entries):
+    """Where the disk tells letter case both are there."""
+    net.put(f"{WEB}/package.json", json.dumps({"urls": entries}))
+    for name in "1.py", "2.py":
+        net.put(f"{WEB}/{name}", content("a.py", name))
+    install(device, WEB)
+    assert device.tree() == dict(sorted((path, content("a.py", url)) for path, url in entries))
 
 
 def test_packages_with_different_content_for_one_path(device, net):
-    """Two packages of an index with different files for one destination are refused."""
-    net.publish("one", files={"same.mpy": content("same.mpy", "one")}, kinds=("6",))
-    net.publish("two", files={"same.mpy": content("same.mpy", "two")}, kinds=("6",))
-    assert "same.mpy" in refused(device, net, ["one", "two"])
+    """Of two packages with different files for one destination the later one's is there.
+
+    That is said; each owns the path, with its own hash.
+    """
+    for name in "one", "two":
+        files = {"same.mpy": content("same.mpy", name)}
+        net.publish(name, files=files, kinds=("6",))
+    result = install(device, ["one", "two"])
+    assert f"Replacing {device.lib}/same.mpy of one" in result.lines
+    assert device.tree() == {"same.mpy": content("same.mpy", "two")}
+    assert [line[1:3] for line in device.record() if line[0] == "file"] == [
+        ["same.mpy", sha256(content("same.mpy", name))] for name in ("one", "two")
+    ]
 
 
 def test_many_files_that_do_not_clash(device, net):
@@ -1101,25 +1170,6 @@ def test_many_files_that_do_not_clash(device, net):
     net.put(f"{WEB}/m.py", b"m")
     install(device, WEB)
     assert device.tree() == {name: b"m" for name in names}
-
-
-# Entries that say the same.
-SAME = [
-    ("as it is", ["a.py", "1.py"]),
-    ("other spelling", ["./a.py", "1.py"]),
-    ("other spelling of the URL", ["a.py", "./1.py"]),
-]
-
-
-@pytest.mark.parametrize("entry", params(SAME))
-def test_an_entry_that_is_there_twice(device, net, entry):
-    """One destination twice from the same URL is one file: fetched, counted, recorded once."""
-    net.put(f"{WEB}/package.json", json.dumps({"urls": [["a.py", "1.py"], entry]}))
-    net.put(f"{WEB}/1.py")
-    install(device, WEB)
-    assert net.files == [f"{WEB}/1.py"]
-    assert device.tree() == tree({"a.py": f"{WEB}/1.py"})
-    assert [line[1] for line in device.record() if line[0] == "file"] == ["a.py"]
 
 
 def test_replacing_a_file_of_no_package(device, net):

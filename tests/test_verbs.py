@@ -96,7 +96,10 @@ def owned(device):
 
 
 def check_true(device):
-    """Every file of the record is there with its hash, and .mip has nothing but the record."""
+    """Every file of the record is there with its hash, and .mip has nothing but the record.
+
+    That is so as long as no two packages have a path with different content.
+    """
     for kind, name, *rest in device.record()[1:]:
         if kind == "file":
             assert sha256((device.lib / name).read_bytes()) == rest[0], name
@@ -199,7 +202,7 @@ NEEDED = [
     ("cycle", ["round"], "robin", "round"),
     ("repository", ["of-repo"], REPO, "of-repo"),
     ("repository with a ref", ["of-ref"], f"{REPO}@v1", "of-ref"),
-    ("repository in other letters", [REPO, "of-Repo"], REPO, "of-Repo"),
+    ("repository in other letters", [REPO, "of-Repo"], "github:Org/Repo", "of-Repo"),
     ("page of a repository", ["of-repo"], "https://github.com/org/repo", "of-repo"),
     ("URL", ["of-url"], f"{WEB}/needed", "of-url"),
     ("URL of its document", ["of-url"], f"{WEB}/needed/package.json", "of-url"),
@@ -219,9 +222,9 @@ def needing(net):
     net.publish("of-Repo", deps=["github:Org/Repo"])
     net.publish("of-ref", deps=[[REPO, "v1"]])
     net.publish("of-url", deps=[f"{WEB}/needed/package.json"])
-    for ref in "HEAD", "v1":
-        net.put(f"{GITHUB}/org/repo/{ref}/package.json", '{"urls": [["r.py", "r.py"]]}')
-        net.put(f"{GITHUB}/org/repo/{ref}/r.py")
+    for repository, ref in ("org/repo", "HEAD"), ("org/repo", "v1"), ("Org/Repo", "HEAD"):
+        net.put(f"{GITHUB}/{repository}/{ref}/package.json", '{"urls": [["r.py", "r.py"]]}')
+        net.put(f"{GITHUB}/{repository}/{ref}/r.py")
     net.put(f"{WEB}/needed/package.json", '{"urls": [["w.py", "w.py"]]}')
     net.put(f"{WEB}/needed/w.py")
 
@@ -241,8 +244,18 @@ TOGETHER = [
     ("chain", ["top"], ["needed", "top", "asks"]),
     ("cycle", ["round"], ["robin", "round"]),
     ("all that need it", ["asks", "pins"], ["pins", "needed", "asks"]),
-    ("a repository in other letters", [REPO, "of-Repo"], [REPO, "of-Repo"]),
 ]
+
+
+def test_a_repository_in_other_letters(device, net, needing):
+    """A repository whose name has other letters is another one, and goes by its own name."""
+    call(device, "install", [REPO, "of-Repo"])
+    assert packages(device).keys() == {REPO, "of-Repo", "github:Org/Repo"}
+    call(device, "uninstall", REPO)
+    assert packages(device).keys() == {"of-Repo", "github:Org/Repo"}
+    refused(device, "uninstall", REPO)
+    call(device, "uninstall", ["github:Org/Repo", "of-Repo"])
+    assert device.tree() == {}
 
 
 @pytest.mark.parametrize(("names", "gone"), params(TOGETHER))
@@ -593,10 +606,6 @@ def other_bytecode(net):
     net.publish("y", "3.0", files={"y.mpy": b"M\x05\0\x1f\0"}, kinds=("6",))
 
 
-def file_of_another(net):
-    net.publish("y", "3.0", files={"x.mpy": content("x.mpy", "of y")}, kinds=("6",))
-
-
 # What goes wrong with a package of two while they are upgraded, and a word that is said.
 BROKEN = [
     ("missing file", replace_by(404), "file/"),
@@ -606,7 +615,6 @@ BROKEN = [
     ("bad document", bad_document, "y/latest.json"),
     ("missing dependency", missing_dependency, "ghost"),
     ("bytecode of another version", other_bytecode, "file/"),
-    ("file of another package", file_of_another, "x.mpy"),
 ]
 
 
@@ -841,17 +849,22 @@ def test_a_file_of_no_package_when_it_fails(device, net):
 
 
 def test_a_file_of_another_package(device, net):
-    """A file that another package owns is replaced without a word, and is then of both."""
+    """A file that another package owns is replaced, which is said, and is then of both."""
     net.publish("one", files={"s.py": b"s = 1\n"})
     net.publish("two", files={"s.py": b"s = 2\n"})
     call(device, "install", "one")
     result = call(device, "install", "two")
-    assert "no package" not in result.out
+    said = [line for line in result.lines if "s.py" in line and "Copying" not in line]
+    assert said == [f"Replacing {device.lib}/s.py of one"]
     assert device.tree() == {"s.py": b"s = 2\n"}
     assert owned(device) == {"one": {"s.py"}, "two": {"s.py"}}
-    check_true(device)
+    # Each keeps the hash of its own.
+    hashes = [line[2] for line in device.record() if line[0] == "file"]
+    assert hashes == [sha256(b"s = 1\n"), sha256(b"s = 2\n")]
+    check_verify(device)
     call(device, "uninstall", "two")
     assert device.tree() == {"s.py": b"s = 2\n"}
+    check_verify(device, "s.py")
 
 
 # --- Source and bytecode of one module ---
@@ -887,63 +900,59 @@ def two_forms(net):
     return publish
 
 
+def hiding(device, result):
+    """What was said of modules that hide others: a list of pairs of paths in lib."""
+    lib = re.escape(str(device.lib))
+    return re.findall(rf"^import takes {lib}/(\S+), which hides {lib}/(\S+)$", result.out, re.M)
+
+
 @pytest.mark.parametrize(("first", "second"), SUFFIXES)
-def test_one_form_through_another_package(device, net, two_forms, first, second):
-    """The form of the package installed last replaces the other, and is then of both."""
+def test_both_forms_of_two_packages(device, net, two_forms, first, second):
+    """Both forms are there, each of its own package; it is said where the new one is hidden."""
     two_forms(first, second)
+    one, two = f"s{first}", f"s{second}"
+    files = {one: content(one, "one"), **modules("one.py")}
     call(device, "install", "one")
-    call(device, "install", "two")
-    files = modules("one.py", "two.py")
-    assert device.tree() == {**files, f"s{second}": content(f"s{second}", "two")}
+    result = call(device, "install", "two")
+    assert hiding(device, result) == ([("s.py", "s.mpy")] if second == ".mpy" else [])
+    assert device.tree() == {**files, two: content(two, "two"), **modules("two.py")}
     check_true(device)
-    assert returned(call(device, "verify")) == []
-    assert device.run("import s; print(s.origin)", check=True).lines == ["two"]
+    check_verify(device)
+    assert owned(device) == {"one": {one, "one.py"}, "two": {two, "two.py"}}
+    loaded = "one" if first == ".py" else "two"
+    assert device.run("import s; print(s.origin)", check=True).lines == [loaded]
+    before = touched(device.work)
+    call(device, "upgrade")
+    assert touched(device.work) == before
     call(device, "uninstall", "two")
-    assert f"s{second}" in device.tree()
+    assert device.tree() == files
     call(device, "uninstall", "one")
     assert device.tree() == {}
 
 
 @pytest.mark.parametrize(("first", "second"), SUFFIXES)
 def test_both_forms_in_one_run(device, net, two_forms, first, second):
-    """Two packages of one run that have a module in two forms do not put both there."""
+    """Of two packages of one run both forms are there, and it is said which one is hidden."""
     two_forms(first, second)
-    result = call(device, "install", ["one", "two"], check=False)
-    if result.status:
-        assert re.search(r"\bs\.m?py", error(result))
-        assert device.tree(device.work, everything=True) == {}
-    else:
-        assert len(device.tree().keys() & {"s.py", "s.mpy"}) == 1
-        check_true(device)
-
-
-@pytest.mark.parametrize(("first", "second"), SUFFIXES)
-def test_upgrade_with_both_forms(device, net, two_forms, first, second):
-    """Packages with a module in two forms, installed one by one, have one form after upgrade()."""
-    two_forms(first, second)
-    call(device, "install", "one")
-    call(device, "install", "two")
-    result = call(device, "upgrade", check=False)
-    if result.status:
-        error(result)
-    assert len(device.tree().keys() & {"s.py", "s.mpy"}) == 1
+    result = call(device, "install", ["one", "two"])
+    assert hiding(device, result) == [("s.py", "s.mpy")]
+    one, two = f"s{first}", f"s{second}"
+    files = {one: content(one, "one"), two: content(two, "two")}
+    assert device.tree() == {**files, **modules("one.py", "two.py")}
     check_true(device)
 
 
 @pytest.mark.parametrize("order", SUFFIXES, ids="-".join)
 def test_both_forms_in_one_package(device, net, order):
-    """A package that lists a module in two forms does not put both there."""
+    """Of one package both forms are there, and it is said which one is hidden."""
     paths = [f"s{suffix}" for suffix in order]
     net.put(f"{WEB}/p/package.json", json.dumps({"urls": [[path, path] for path in paths]}))
     for path in paths:
         net.put(f"{WEB}/p/{path}")
-    result = call(device, "install", f"{WEB}/p", check=False)
-    if result.status:
-        assert "s.py" in error(result) or "s.mpy" in error(result)
-        assert device.tree(device.work, everything=True) == {}
-    else:
-        assert len(device.tree()) == 1
-        check_true(device)
+    result = call(device, "install", f"{WEB}/p")
+    assert hiding(device, result) == [("s.py", "s.mpy")]
+    assert device.tree().keys() == {"s.py", "s.mpy"}
+    check_true(device)
 
 
 # The module of a person, that of the package, and whether the latter is there already.
@@ -957,7 +966,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("mine", "path", "there"), params(FOREIGN))
 def test_the_other_form_is_of_no_package(device, net, mine, path, there):
-    """Where the other form is a person's it stays, and it is said which one import takes."""
+    """Where the other form is a person's it stays; if import takes that one, it is said."""
     net.publish("one", files={path: content(path, "one"), **modules("one.py")})
     plain = call(device, "install", "one", target="fresh").out
     put_by_hand(device, mine, content(mine, "mine"))
@@ -969,9 +978,7 @@ def test_the_other_form_is_of_no_package(device, net, mine, path, there):
         path: content(path, "one"),
         mine: content(mine, "mine"),
     }
-    said = [line for line in result.lines if "import" in line]
-    assert len(said) == 1
-    assert ".py" in said[0] and "s." in said[0]
+    assert hiding(device, result) == ([("s.py", "s.mpy")] if mine == "s.py" else [])
     assert "import" not in plain
     loaded = device.run("import s; print(s.origin)", check=True).lines
     assert loaded == ["mine" if mine == "s.py" else "one"]
@@ -1136,20 +1143,20 @@ Z = {"z.py": b"Z = 1\n"}
 # States of an interrupted change from OLD to NEW. Each is: what is in .mip besides the record,
 # what was done to the target, and whether NEW has to come of it.
 UNFINISHED = [
-    ("begun", "plan", "", False),
-    ("empty plan", "empty-plan", "", False),
-    ("torn plan", "torn-plan", "", False),
-    ("staging", "plan torn-staged", "", False),
-    ("staged", "plan staged", "", False),
-    ("torn record", "plan staged torn-new", "", False),
-    ("whole record", "plan staged new", "", False),
-    ("made directories", "plan staged new", "directories", False),
-    ("committed", "plan staged next", "directories", True),
-    ("removed", "plan staged next", "directories removed", True),
-    ("one moved", "plan staged next", "directories removed moved-top.py", True),
-    ("another moved", "plan staged next", "removed moved-x/new/new.py", True),
-    ("all moved", "plan next", "removed moved", True),
-    ("recorded", "plan", "removed moved recorded", True),
+    ("begun", "room", "", False),
+    ("empty plan", "room empty-plan", "", False),
+    ("torn plan", "room torn-plan", "", False),
+    ("whole plan", "room plan empty-new", "", False),
+    ("made directories", "room plan empty-new", "directories", False),
+    ("staging", "room plan torn-new", "directories torn-staged", False),
+    ("staged", "room plan torn-new", "directories staged", False),
+    ("whole record", "room plan new", "directories staged", False),
+    ("committed", "plan new", "directories staged", True),
+    ("one moved", "plan new", "directories staged moved-top.py", True),
+    ("another moved", "plan new", "directories staged moved-x/new/new.py", True),
+    ("all moved", "plan new", "directories moved", True),
+    ("removed", "plan new", "directories moved removed", True),
+    ("recorded", "plan", "directories moved removed recorded", True),
 ]
 
 VERBS = ["list", "verify", "install", "uninstall", "upgrade", "recover"]
@@ -1164,6 +1171,19 @@ def record_of(**packages):
     return "".join(json.dumps(line) + "\n" for line in lines)
 
 
+def plan_of(first, **packages):
+    """The text of the plan of these packages; `first`: their directories are not there yet."""
+    lines = [["mip", 2]]
+    for name, (_, files) in packages.items():
+        lines.append(["planned", name, None])
+        for path, data in files.items():
+            above = os.path.dirname(path)
+            if above == "x/new" or above and first and ["dir", above, ""] not in lines:
+                lines.append(["dir", above, "" if first else "x"])
+            lines.append(["get", path, sha256(data)[:8], None])
+    return "".join(json.dumps(line) + "\n" for line in [*lines, ["end"]])
+
+
 def interrupt(device, kept, done, first):
     """Make the state of a run that was interrupted; `first`: nothing was installed before it."""
     kept, done = kept.split(), done.split()
@@ -1172,27 +1192,28 @@ def interrupt(device, kept, done, first):
     old = {} if first else {**OLD, **Y}
     for path, data in old.items():
         put_by_hand(device, path, data)
-    record = record_of(x=("2.0", NEW), y=("1.0", Y))
+    coming = {"x": ("2.0", NEW), "y": ("1.0", Y)}
+    record = record_of(**coming)
     if not first:
         (mip / "record").write_text(record_of(x=("1.0", OLD), y=("1.0", Y)))
     if "recorded" in done:
         (mip / "record").write_text(record)
-    for name, text in (("new", record), ("next", record), ("plan", record)):
+    for name, text in (("room", ""), ("plan", plan_of(first, **coming)), ("new", record)):
         if name in kept:
             (mip / name).write_text(text)
         elif f"torn-{name}" in kept:
             (mip / name).write_text(text[: len(text) // 2])
         elif f"empty-{name}" in kept:
             (mip / name).write_text("")
-    for number, (path, data) in enumerate({**NEW, **Y}.items(), 1):
+    for number, (path, data) in enumerate({**NEW, **Y}.items()):
         if "directories" in done:
             (device.lib / path).parent.mkdir(parents=True, exist_ok=True)
         if "moved" in done or f"moved-{path}" in done:
             put_by_hand(device, path, data)
-        elif data != old.get(path) and "staged" in kept:
-            (mip / str(number)).write_bytes(data)
-        elif data != old.get(path) and "torn-staged" in kept:
-            (mip / str(number)).write_bytes(data[: 4 * number])
+        elif data != old.get(path) and "staged" in done:
+            (device.lib / f"{path}~mip").write_bytes(data)
+        elif data != old.get(path) and "torn-staged" in done:
+            (device.lib / f"{path}~mip").write_bytes(data[: 4 * number])
     if "removed" in done and not first:
         (device.lib / "x" / "old" / "old.py").unlink()
         (device.lib / "x" / "old").rmdir()
@@ -1248,7 +1269,7 @@ def test_recover_twice(device, net, installed):
 
 def test_recover_after_recovering(device, net):
     """What recover() finished a second recover() leaves alone."""
-    interrupt(device, "plan staged next", "directories", first=False)
+    interrupt(device, "plan new", "directories staged", first=False)
     call(device, "recover")
     before = touched(device.lib), everything(device.lib)
     call(device, "recover")
@@ -1256,8 +1277,8 @@ def test_recover_after_recovering(device, net):
     assert device.tree() == {**NEW, **Y}
 
 
-def test_recover_costs_one_stat(device, net):
-    """recover() where nothing was interrupted makes one call of the file system, a stat."""
+def test_recover_costs_one_listing(device, net):
+    """recover() where nothing was interrupted makes one call of the file system: it lists .mip."""
     net.publish("x")
     call(device, "install", "x")
     code = """
@@ -1281,7 +1302,7 @@ print(calls)
 mip.list()
 print("open" in calls)
 """
-    assert device.run(code, check=True).lines == ["['stat']", "x@1.0", "True"]
+    assert device.run(code, check=True).lines == ["['ilistdir']", "x@1.0", "True"]
 
 
 # --- Records that cannot be read ---
@@ -1337,9 +1358,9 @@ def test_a_record_of_another_format(device, record, first):
 def test_a_commit_of_another_format(device, record):
     """A commit that a newer mip began is refused by its path; nothing changes."""
     text = record.read_text().replace('["mip", 1]', '["mip", 2]', 1)
-    record.with_name("next").write_text(text)
-    record.with_name("plan").write_text('["mip", 2]\n')
-    check_refused_by_all(device, ".mip/next")
+    record.with_name("new").write_text(text)
+    record.with_name("plan").write_text(plan_of(False, x=("1.0", {})))
+    check_refused_by_all(device, ".mip/new")
 
 
 # What became of a record: a function of its bytes.

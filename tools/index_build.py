@@ -18,6 +18,7 @@ from mip_source import (
     is_full,
     is_local,
     parse,
+    path_key,
     pinned,
     refuse_clashes,
     repository,
@@ -368,7 +369,11 @@ def _refuse_conflicts(package, inside):
         if other != version:
             raise PublishError(f"{name}: needs {needed} in {other}, and in {version}")
     try:
-        refuse_clashes((path, None) for path in package.files)
+        keys = {}
+        for path in package.files:  # both forms of a module would be published as one file
+            if keys.setdefault(path_key(path), path) != path:
+                raise PublishError(f"{path} clashes with {keys[path_key(path)]}")
+        refuse_clashes(package.files)
     except PublishError as error:
         raise PublishError(f"{package.source.path}: {error}") from error
 

@@ -33,7 +33,7 @@ FORMAT = 1
 MIN_HASH_LENGTH = 8
 MAX_HASH_LENGTH = 64
 # Bytes of a file's or directory's name, on littlefs and FAT.
-MAX_NAME_LENGTH = 255
+MAX_NAME_LENGTH = 251  # bytes: a file system allows 255, and ~mip is added
 # What one run of a device installs at most.
 MAX_PACKAGES = 200
 # mip's own directory in the target.
@@ -201,6 +201,8 @@ def clean_path(path):
         if ":" in path
         else "has a backslash, which FAT takes for a slash"
         if "\\" in path
+        else "has a character that FAT refuses, or ~, which is for what is staged"
+        if re.search(r'[*?"<>|~]', path)
         else "has a control character"
         if re.search(r"[\0-\x1f\x7f]", path)
         else "leads out of the target"
@@ -208,7 +210,7 @@ def clean_path(path):
         else "names no file"
         if not parts or path.endswith("/")
         else "is in mip's own directory"
-        if parts[0].lower() == OWN_DIRECTORY
+        if any(part.lower() == OWN_DIRECTORY for part in parts)
         else "begins or ends with a space in one of its parts"
         if any(part != part.strip() for part in parts)
         else "is too long"
@@ -238,21 +240,21 @@ def clean_hash(hash):
     return hash.lower()
 
 
-def refuse_clashes(files):
-    """Raise PublishError when two files cannot both be there, as on FAT, or both be imported.
+def refuse_clashes(paths):
+    """Raise PublishError when two clean paths cannot both be there, on FAT at least.
 
-    files: pairs of a clean path and of anything that tells contents apart.
+    One is that of a file and of a directory, or they differ in letter case alone. One path twice
+    is none: the later file is there.
     """
     taken, directories = {}, {}
-    for path, source in files:
-        key = path_key(path)
-        other = taken.setdefault(key, (path, source))
-        if other != (path, source):
-            raise PublishError(f"{path} clashes with {other[0]}")
+    for path in paths:
+        key = path.lower()
+        if taken.setdefault(key, path) != path:
+            raise PublishError(f"{path} clashes with {taken[key]}")
         parts = key.split("/")
         for end in range(1, len(parts)):
             directories.setdefault("/".join(parts[:end]), path)
-    for key, (path, _) in taken.items():
+    for key, path in taken.items():
         if key in directories:
             raise PublishError(f"{path} clashes with {directories[key]}")
 
@@ -310,7 +312,7 @@ class Resolver:
             pin = self._walk(asked, pins, packages)
             if not pin:
                 files = [file for package in packages.values() for file in package.files]
-                refuse_clashes((path, source) for path, *source in files)
+                refuse_clashes(path for path, *_ in files)
                 return packages
             # A version was asked for after the latest had been taken: begin anew.
             pins.update(pin)

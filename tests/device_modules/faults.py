@@ -468,9 +468,9 @@ class _File:
 # ---- a case: a disk, and one call ------------------------------------------------------
 
 # The size of each kind of disk. "posix" is a directory of the host.
-BLOCKS = {"posix": 0, "lfs2": 200, "lfs1": 200, "fat": 140}
+BLOCKS = {"posix": 0, "lfs2": 200, "fat": 140}
 
-_FILE_SYSTEMS = {"lfs2": "VfsLfs2", "lfs1": "VfsLfs1", "fat": "VfsFat"}
+_FILE_SYSTEMS = {"lfs2": "VfsLfs2", "fat": "VfsFat"}
 
 
 class Case:

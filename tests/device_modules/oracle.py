@@ -21,8 +21,10 @@ RECORD = META + "/record"
 CUT = "cut"  # the outcome of a call during which the power failed
 SETTLED = "settled"  # the outcome of recover() after that
 
-# What mip does to clear .mip: when one of these fails there, what is left is left for the next.
-CLEARING = ("list", "remove", "rmdir", "stat", "open", "read", "seek", "close")
+STAGED = "~mip"  # what is added to the path of a file to stage it beside its place
+
+# What mip does to clear up: when one of these fails there, what is left is left for the next.
+_CLEARING = ("list", "remove", "rmdir", "stat", "open", "read", "seek", "close")
 
 _TRIES = 5  # requests for one URL in one call
 
@@ -133,8 +135,23 @@ def torn(case, tree):
 
 
 def _coming(meta):
-    """The coming record, under each name that it may have during recovery: a list."""
-    return [meta[name] for name in meta if name.startswith("next")]
+    """The coming record, under each name that it may have during recovery: a list. It is
+    committed when the reserve has been removed."""
+    return [meta[name] for name in meta if name.startswith("new") and "room" not in meta]
+
+
+def _staged(case, tree):
+    """What is staged beside its place: {path: content}."""
+    return {path: tree[path + STAGED] for path in case.named if path + STAGED in tree}
+
+
+def clearing(case, struck):
+    """Whether what failed, a pair of operation and path, can be a part of clearing up."""
+    operation, path = struck
+    path = path.lstrip("/")
+    return operation in _CLEARING and (
+        path.startswith(META) or path.endswith(STAGED) or path in _above(case.named)
+    )
 
 
 def committed(case, tree):
@@ -178,8 +195,12 @@ def check(case, outcome, tree, debris=False):
     wrong = []
     meta = _meta(tree)
     target = _target(tree)
+    staged = _staged(case, tree)
+    for path in staged:
+        target.pop(path + STAGED)
     coming = _coming(meta)
-    pending = bool(coming)
+    removal = any(name.endswith(".rm") for name in meta)  # on a full disk, what is to go
+    pending = removal or bool(coming)
 
     # 1. Whole files.
     for path in torn(case, tree):
@@ -211,7 +232,7 @@ def check(case, outcome, tree, debris=False):
         wrong.append("3 it ended with %r" % outcome)
 
     # 5. No debris: a failed call leaves the record, or a commit that the next verb finishes.
-    rest = sorted(name for name in meta if name != "record")
+    rest = sorted([name for name in meta if name != "record"] + list(staged))
     if rest and outcome != CUT and not debris and not (pending and outcome != SETTLED):
         wrong.append("5 .mip holds %s" % rest)
 
@@ -227,17 +248,15 @@ def check(case, outcome, tree, debris=False):
     # 8. A true record: the old state or the new one; or a commit that can be finished.
     before, final = case.before, case.final
     if pending:
-        if final[RECORD] not in coming:
-            wrong.append("8 next is not the coming record")
+        if final[RECORD] not in coming and not removal:
+            wrong.append("8 new is not the coming record")
         records = [before.get(RECORD), final[RECORD]] + [None] * (case.kind == "fat")
         if tree.get(RECORD) not in records:
             wrong.append("8 the record is neither the old nor the new one")
-        staged = [_sha(data) for data in meta.values()]
         for path in case.new:
-            # An empty file needs not be staged: littlefs 1 loses it when its rename is cut.
-            there = not case.new[path] or tree.get(path) == case.new[path]
-            if not there and _sha(case.new[path]) not in staged:
-                wrong.append("8 next names %s, which is neither in place nor staged" % path)
+            there = tree.get(path), staged.get(path)
+            if case.new[path] not in there and case.new[path] not in meta.values():
+                wrong.append("8 new names %s, which is neither in place nor staged" % path)
     else:
         made = _above(case.new) if outcome == CUT or debris else ()  # made ahead of the commit
         old, new = [

@@ -19,7 +19,7 @@ try:
 except ImportError:
     import os as vfs  # MicroPython before 1.23
 
-_KINDS = {"lfs1": "VfsLfs1", "lfs2": "VfsLfs2", "fat": "VfsFat"}
+_KINDS = {"lfs2": "VfsLfs2", "fat": "VfsFat"}
 
 
 class RAMBlockDev:
@@ -86,7 +86,7 @@ class RAMBlockDev:
 def mount(kind, blocks=256, path="/ram", device=None):
     """Mount a block device and return it. The caller unmounts it.
 
-    kind: "lfs2", "lfs1" or "fat".
+    kind: "lfs2" or "fat".
     blocks: the size of a new device, which is formatted first.
     device: mount this RAMBlockDev instead, as it is.
 
