@@ -721,15 +721,15 @@ class _Lines:
             if text[:2] != b'["' or text[-2:] != b"]\n" or text.count(b"[") > _NESTED:
                 raise ValueError
             line = json.loads(text)
-            kind, name, *rest = line
-            if len(rest) < (3 if kind == "package" else 1):
+            kind = line[0]
+            if len(line) < (5 if kind == "package" else 3) or not line[1]:
                 raise ValueError
-            for value in rest + [name]:
-                if not isinstance(value, str) and (value is not None or not name):
+            for value in line:
+                if value is not None and not isinstance(value, str):
                     raise ValueError
-            if kind in ("file", "get", "dir") and _clean(name) != name:
+            if kind in ("file", "get", "dir") and _clean(line[1]) != line[1]:
                 raise ValueError
-            if kind == "file" and len(rest[0] or "") < 8:
+            if kind == "file" and len(line[2] or "") < 8:
                 raise ValueError
             return line
         except ValueError:
@@ -1029,6 +1029,7 @@ class _Store:
     # Attributes that begin with a value of the class. Those of a phase begin in _resolve(),
     # _create() and _stage(): packages, asks, count; out, batch, end, sum; ahead, coming, number.
     lock = None
+    missing = False  # whether there was no target to be alone in
     made = None  # the directory above the first one that was made for the target
     fold = False  # whether letter case is folded: FAT
     state = 0
@@ -1071,6 +1072,7 @@ class _Store:
             raise InstallError("%s: another call of mip is at work" % self.target)
         _busy.append(self.target)
         try:
+            self._alone()
             self._recover()
             return self
         except BaseException as e:
@@ -1117,10 +1119,13 @@ class _Store:
             print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
 
     def _alone(self):
-        # A socket that has the name of the target: it goes with the process.
-        if self.lock or sys.platform != "linux":
+        # A socket that has the name of the target: it goes with the process. Before the record is
+        # read, because what was read has to hold.
+        if sys.platform != "linux":
             return
-        inode, device = os.stat(self.target[:-1] or "/")[1:3]  # FAT takes no slash at the end
+        path = self.target[:-1] or "/"  # FAT takes no slash at the end
+        self.missing = not _type(path)
+        inode, device = (0, 0) if self.missing else os.stat(path)[1:3]
         if inode:
             try:
                 import usocket
@@ -1210,19 +1215,24 @@ class _Store:
         """
         self.changed = self.staged = False
         self.packages = []
+        self.doing = self.meta
+        self.made = self.target[:-1]
+        while self.made and not _type(self.made):
+            self.made = _above(self.made)
+        try:
+            _make(self.meta)
+        except BaseException:
+            _prune(self.meta, self.made)
+            raise
+        if self.missing:
+            self._alone()
+            self.look()  # another process may have made it meanwhile
+        self.state = _BEGUN  # not before: what another process has there is not ours to clear
+        self.fold = _type(self.target + ".MIP") > 0
         self.search = self.lines(check=False)
         self.upgrading = gone is None
         if self.upgrading:
             self.asks = {}
-        self.doing = self.meta
-        if self.made is None:
-            self.made = self.target[:-1]
-            while self.made and not _type(self.made):
-                self.made = _above(self.made)
-        self.state = _BEGUN
-        _make(self.meta)
-        self._alone()
-        self.fold = _type(self.target + ".MIP") > 0
         # While it is there, nothing has been committed.
         open(self.meta + "room", "wb").close()
         if wanted:
@@ -1957,7 +1967,6 @@ class _Store:
                 raise
         if names and not left or not names and not _type(self.meta[:-1]):
             return
-        self._alone()
         self.recovering = True
         self.fold = _type(self.target + ".MIP") > 0
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
@@ -2047,7 +2056,6 @@ class _Store:
                 names = [_row(self.old, key)[3][1] for key in (need, asker)]
                 raise ValueError("%s is needed by %s" % tuple(names))
         self.doing = self.meta
-        self._alone()
         if len(gone) > _REMOVED:
             raise ValueError("more than %d packages" % _REMOVED)
         removal = "".join([_short(key)[:8] for key in gone]) + ".rm"

@@ -176,6 +176,50 @@ def test_the_same_package_twice(stage):
     stage.check({"a": "worked"})
 
 
+# Looks when nothing is going on yet, and goes on when another run is in its middle.
+LATE = """
+import mip, os, sys, time
+look = mip._Store.look
+
+
+def late(self):
+    look(self)
+    open("looked", "w").close()
+    while "go" not in os.listdir():
+        time.sleep(0.01)
+
+
+mip._Store.look = late
+try:
+    mip.install(sys.argv[1], target="lib")
+except mip.InstallError as e:
+    print("## refused:", e)
+"""
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["in its middle", "at its end"])
+def test_an_install_that_began_before(stage, done):
+    """A run that looked when there was no target yet mixes with no other that came before it."""
+    two = stage.pool.submit(stage.device.run, LATE, f"{stage.url}/b")
+    while not (stage.device.work / "looked").exists():
+        assert not two.done(), two.result()
+        time.sleep(0.002)
+    stage.hold("a/a1.py")
+    one = stage.start("install", "a")
+    stage.until("a/a1.py", one)
+    if done:
+        stage.release("a/a1.py")
+        stage.until(None, one)
+    (stage.device.work / "go").touch()
+    stage.until(None, two)
+    if not done:
+        stage.release("a/a1.py")
+    assert outcome(one) == "worked"
+    last = two.result().lines[-1]
+    assert last == "Done" if done else "another process" in last
+    stage.check({}, ["a", "b"] if done else ["a"])
+
+
 @pytest.mark.parametrize("held", ["a/package.json", "a/a0.py", "a/a2.py"])
 def test_an_install_and_an_uninstall(stage, held):
     """An uninstall while another process installs ends right, as that does, or is refused."""
