@@ -76,6 +76,7 @@ _PASSING = const((11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502,
 _BROKEN = const((5, 28, 30))  # errno values of a disk: EIO, ENOSPC, EROFS
 _DISK = {
     13: "may not be written to, or a directory of FAT is full",
+    21: "is a directory: remove it",
     28: "the disk is full",
     30: "the disk cannot be written to",
     36: "the disk is too full for the name",
@@ -86,6 +87,7 @@ _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
 _TCP_NODELAY = const(1)
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _EIO = const(5)
+_EISDIR = const(21)
 _ENOMEM = const(12)
 _ENOSPC = const(28)
 _EADDRINUSE = const(98)
@@ -624,6 +626,7 @@ _INDEXED = const(4)
 _FOUND = const(5)
 _SAID = const(6)
 _PLANNED = const(7)
+_FORM = const(8)
 
 
 def _repository(name):
@@ -818,7 +821,7 @@ def _remove(path):
     try:
         os.remove(path)
     except OSError as e:
-        if e.args[0] not in _MISSING:
+        if e.args[0] not in _MISSING and not _type(path) & _DIRECTORY:
             raise
 
 
@@ -979,8 +982,11 @@ def _make(path):
     """Makes the directories above `path`."""
     slash = path.find("/", 1)
     while slash > 0:
-        if not _type(path[:slash]):
+        kind = _type(path[:slash])
+        if not kind:
             os.mkdir(path[:slash])
+        elif not kind & _DIRECTORY:
+            raise ValueError("there is a file at %s: remove it" % path[:slash])
         slash = path.find("/", slash + 1)
 
 
@@ -1026,23 +1032,6 @@ class _Store:
     ["dep", name, version]
     """
 
-    # Attributes that begin with a value of the class. Those of a phase begin in _resolve(),
-    # _create() and _stage(): packages, asks, count; out, batch, end, sum; ahead, coming, number.
-    lock = None
-    missing = False  # whether there was no target to be alone in
-    made = None  # the directory above the first one that was made for the target
-    fold = False  # whether letter case is folded: FAT
-    state = 0
-    recovering = False
-    recovered = False  # whether an uninstall was finished
-    changed = False  # whether a file was
-    removal = None  # the name in .mip/ that says which packages go
-    session = None
-    index = None  # of the files ahead
-    line = None  # of the plan, if it has to wait
-    out = None
-    free = None  # bytes of the disk
-
     def __init__(self, target):
         if not target:
             for target in sys.path:
@@ -1052,12 +1041,13 @@ class _Store:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
         self.target = target.rstrip("/") + "/"
         self.meta = self.target + ".mip/"
+        self.kept = [self.meta + name for name in ("record", "plan", "new")]
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
         # The packages of the record, [key, start, stop, its line]; and those of this run,
         # [key, name, version, asked, index, document, what it says its version is, its place
-        # in the plan].
+        # in the plan, ("py",) if source was asked for].
         self.old = []
         self.packages = []
         # What is asked for, {(key, key of the asker, None for the user): version or None}.
@@ -1065,6 +1055,35 @@ class _Store:
         # What is there of the next files: the path, the sha256 of what was staged for an earlier
         # package, that of what is there, None for nothing.
         self.ahead = []
+        # All attributes are made here, when little else is in RAM: a table that grows is there
+        # twice, and in one piece.
+        # lock: a socket. made: the directory above the first one that was made for the target.
+        # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
+        # session. missing: whether there was no target to be alone in. fold: whether letter case
+        # is folded, FAT. committed: whether the run, or one before it, was. recovered: whether an
+        # uninstall was finished. changed: whether a file was. staged: whether one is to be.
+        # as_recorded: whether source is fetched where it was asked for.
+        self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
+        self.missing = self.fold = self.committed = self.recovering = self.recovered = False
+        self.changed = self.staged = self.as_recorded = False
+        self.state = 0
+        # Resolving. upgrading: whether packages that are not needed any more go. again: whether
+        # it begins anew; first: whether it has not yet. directory: of the last file. dirs:
+        # directories that are missing; count: files; deps: dependencies of a package.
+        self.upgrading = self.again = self.first = False
+        self.directory = None
+        self.dirs = self.count = self.deps = 0
+        # What is being written, plan or new: the file, what is yet to be written, how many bytes
+        # were, and their sha256.
+        self.out = self.sum = None
+        self.batch = b""
+        self.end = 0
+        # Staging. coming: where the plan goes on behind the files ahead; line: its next one, if it
+        # has to wait; index: theirs. later, number: packages that have begun there, and in the
+        # plan. search: the record. free: bytes of the disk; block: of one of its blocks.
+        self.coming = self.line = self.index = self.free = None
+        self.later = self.number = self.block = 0
+        self.search = ()
 
     def __enter__(self):
         """Finishes a commit that was begun, clears up after a run that was not."""
@@ -1101,21 +1120,23 @@ class _Store:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, Exception) and not isinstance(error, InstallError):
-            text = "%s: %s" % (doing, _reason(error))
             code = error.args[0] if error.args else None
+            if isinstance(error, OSError) and code in _DISK and "//" in doing:
+                doing = self.target  # where the plan was being written
+            text = "%s: %s" % (doing, _reason(error))
             if "{MPY_" in text:
                 text += " (for %s %s)" % _platform(_mpy())
-            if isinstance(error, OSError) and doing.startswith(self.meta) and code not in _FULL:
-                text += ": remove it"
-            if self.state == _COMMITTED or self.removal:
+            if self.committed or self.removal:
                 text += "; the next call finishes it"
                 if code == _ENOSPC:
                     text += ", when a file has been removed"
+            elif isinstance(error, OSError) and doing in self.kept and code not in _FULL:
+                text += ": remove it"
             raise InstallError(text)
         if done and not error:
             print("Done")
         if isinstance(error, KeyboardInterrupt):
-            pending = self.state == _COMMITTED
+            pending = self.committed or self.removal
             print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
 
     def _alone(self):
@@ -1172,7 +1193,7 @@ class _Store:
         if file.read(len(first)) == first:
             return _Lines(file, check)
         if first == _FORMAT:
-            raise ValueError("made by another version of mip: remove it")
+            raise ValueError("damaged, or made by another version of mip: remove it")
         return ()
 
     def _plan(self):
@@ -1309,14 +1330,16 @@ class _Store:
         # Writes the lines of every package that is needed, before any file is fetched.
         gc.collect()  # as before a connection is made
         keys = [_key(name) for name, _ in wanted]
+        self.first = False
+        self.again = True
         self._forget(keys, keys)  # what the user asks for now takes the place of what was asked
         tries = 0
-        self.again = True
         while self.again:
             tries += 1
             if tries > _TRIES:
                 raise ValueError("is asked for in versions that do not fit together")
             self.again = False
+            self.first = tries == 1
             self.packages = []
             self.count = self.dirs = self.number = 0
             self._create("plan", _PLAN)
@@ -1332,6 +1355,8 @@ class _Store:
         # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
         for pair in type([])(self.asks):
             if pair[1] in askers or pair[1] is None and pair[0] in keys:
+                # What was taken for an asker who now asks anew is looked at again.
+                self.again = self.again or self.first and _row(self.packages, pair[0])
                 del self.asks[pair]
 
     def _need(self, name, version, asker):
@@ -1355,6 +1380,8 @@ class _Store:
         if not taken:
             if len(self.packages) == _PACKAGES:
                 raise ValueError("more than %d packages" % _PACKAGES)
+            if self.first:
+                self._forget([key], ())  # what the record says that it asks for
             at = len(self.packages)
             # An upgrade follows the record: of two that have one path it is the later one's.
             old = _row(self.old, key) if self.upgrading else None
@@ -1363,7 +1390,7 @@ class _Store:
                 if other and other[1] < old[1]:
                     break
                 at -= 1
-            self.packages.insert(at, [key, name, version, asked, None, None, None, 0])
+            self.packages.insert(at, [key, name, version, asked, None, None, None, 0, ()])
         elif version and version != taken[_VERSION]:
             self.doing = name
             # A version was asked for after the latest had been taken.
@@ -1398,12 +1425,17 @@ class _Store:
         version = package[_VERSION] or "latest"
         if ".." in name or "/" in version:
             raise ValueError("not the name of a package")
+        old = _row(self.old, package[_KEYED])
+        mpy = self.mpy
+        if self.as_recorded and old and old[3][5:]:
+            mpy = None  # source was asked for
         for index in self.indexes:
-            for form in (self.mpy, "py") if self.mpy else ("py",):
+            for form in (mpy, "py") if mpy else ("py",):
                 package[_INDEXED] = index
                 package[_FOUND] = "%s/package/%s/%s/%s.json" % (index, form, name, version)
                 if self.attempt(self._read, package):
-                    if self.mpy and form == "py":
+                    package[_FORM] = () if mpy else ("py",)
+                    if mpy and form == "py":
                         print("There is no bytecode of", name)
                     return True
 
@@ -1605,7 +1637,7 @@ class _Store:
 
     def _turn(self):
         # The next package.
-        key, name, version, asked, index, _, said, _ = self.packages[self.number]
+        key, name, version, asked, index, _, said, _, form = self.packages[self.number]
         self.number += 1
         if said and not _repository(name):
             version = said
@@ -1614,7 +1646,9 @@ class _Store:
             asked = asked or old[3][3]
             if old[3][2] != version:
                 print(name, old[3][2], "->", version)
-        self._add(_line("package", name, version, asked, None if _is_place(name) else index))
+        if _is_place(name):
+            index = None
+        self._add(_line("package", name, version, asked, index, *form))
 
     def _take(self, place, stop):
         # Copies a part of the record as it is.
@@ -1678,6 +1712,8 @@ class _Store:
         fits = _matches(here, line[2])
         later = here and not fits and not early and self._comes_later(path, line[2])
         if later and line[2]:
+            if not _hits(self.search, _line("file", path, line[2])[:-3], self.fold):
+                print("%s stays that of %s" % (place, later))
             here = line[2]
             fits = True
         print("Exists:" if fits else "Copying:", "[%d/%d]" % (number, self.count), place)
@@ -1751,7 +1787,7 @@ class _Store:
             return sha
         except OSError as e:
             if e.args[0] in _DISK:  # else it is the network's
-                self.doing = self.target + path
+                self.doing = staged if e.args[0] == _EISDIR else self.target + path
             raise
         finally:
             stream.close()
@@ -1793,16 +1829,18 @@ class _Store:
             print("Replacing %s%s" % (self.target + path, what))
 
     def _comes_later(self, path, sha):
-        # Whether a later package of this run has the file otherwise: then that one's is there.
-        if self.number == len(self.packages):
-            return False
-        plan = self._plan()
-        hit = _hits(plan, _head("get", path), self.fold)[-1]
-        plan.seek(hit)
-        other = next(plan)[2]
-        return hit > self.packages[self.number][_PLANNED] and not (
-            _matches(sha, other) or _matches(other, sha)
-        )
+        # The name of a later package of this run that has the file otherwise: that one's is there.
+        if self.number < len(self.packages):
+            plan = self._plan()
+            hit = _hits(plan, _head("get", path), self.fold)[-1]
+            plan.seek(hit)
+            other = next(plan)[2]
+            name = None
+            for package in self.packages[self.number :]:
+                if package[_PLANNED] < hit:
+                    name = package[_NAMED]
+            if not (_matches(sha, other) or _matches(other, sha)):
+                return name
 
     # ---- commit, reconcile, recovery
 
@@ -1827,10 +1865,12 @@ class _Store:
             self._close()
         self.doing = self.meta + "room"
         self.state = _COMMITTED
+        self.committed = True
         try:
             os.remove(self.doing)
         except OSError:
             self.state = _BEGUN
+            self.committed = False
             raise
         return True
 
@@ -1869,6 +1909,7 @@ class _Store:
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
         # a power cut, it goes on where it was.
         self.state = _COMMITTED
+        self.committed = True
         for kind, name, *_ in self._plan():
             if kind == "planned" and self.recovering:
                 self.packages.append([_key(name)])
@@ -1921,14 +1962,19 @@ class _Store:
 
     def _drop(self, path, sha):
         # Removes a file that no package has any more.
-        self.doing = self.target + path
-        here = _sha(self.doing, self.buf)
+        place = self.target + path
+        here = _sha(place, self.buf)
+        if here and here != sha and not self._is_wanted(path, here):
+            print("Removing %s, which was changed" % place)
+        self.doing = place
         if here:
-            if here != sha:
-                print("Removing %s, which was changed" % self.doing)
-            os.remove(self.doing)
+            os.remove(place)
             self.changed = True
-        _prune(self.doing, self.target[:-1])
+        _prune(place, self.target[:-1])
+
+    def _is_wanted(self, path, sha):
+        # Whether a package of the record has the file with this content.
+        return _hits(self.lines(check=False), _line("file", path, sha), self.fold)
 
     def _present(self, path):
         # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
@@ -1972,7 +2018,7 @@ class _Store:
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
         # when something is written a rename finds the room that there is again.
         try:
-            with self._open(self.meta + "none", "wb") as file:
+            with open(self.meta + "none", "wb") as file:
                 file.write(b"1")
         except OSError as e:
             if e.args[0] not in _FULL:
@@ -2037,7 +2083,8 @@ class _Store:
                 if name not in ("record", "room", self.removal) and len(names) < 10:
                     names.insert(0, name)
             for name in names[:-1]:
-                os.remove(self.meta + name)
+                self.doing = self.meta + name
+                os.remove(self.doing)
         _remove(self.meta + "room")
         self.state = 0
         if not _type(self.meta + "record"):
@@ -2085,10 +2132,28 @@ class _Store:
                 lines.seek(start)
                 while lines.place < stop:
                     kind, name, sha, *_ = next(lines)
-                    head = _head(kind, name)
-                    if kind == "file" and len(_hits(other, head, self.fold)) < 2:
-                        do(name, sha)
+                    if kind == "file":
+                        hits = _hits(other, _head(kind, name), self.fold)
+                        if len(hits) < 2:
+                            do(name, sha)
+                        elif self.removal:
+                            self._left(name, sha, hits, other)
         return gone
+
+    def _left(self, path, sha, hits, lines):
+        # Says which package is left with the file of another one that goes.
+        left = None
+        if _sha(self.target + path, self.buf) == sha:
+            for hit in hits:
+                lines.seek(hit)
+                wanted = next(lines)[2]
+                owner = self._owner(hit)
+                if _short(owner[0])[:8] not in self.removal:
+                    if wanted == sha:
+                        return
+                    left = owner[3][1]
+        if left:
+            print("%s%s stays for %s: install that again" % (self.target, path, left))
 
 
 # ---- 6. the public verbs ---------------------------------------------------------------
@@ -2134,10 +2199,11 @@ def uninstall(package, target=None):
         return store.remove(gone) if gone else True
 
 
-def upgrade(target=None, index=None, mpy=True, session=None):
+def upgrade(target=None, index=None, mpy=None, session=None):
     """Installs everything that was asked for again, at the version it was asked at, as one
     transaction; packages that nothing needs any more go. index: left out, every index that the
-    record names. The rest is as for install(). Returns whether a file was changed."""
+    record names. mpy: left out, source where source was asked for. The rest is as for install().
+    Returns whether a file was changed."""
     with _Store(target) as store:
         store.look()
         asked = []
@@ -2147,7 +2213,8 @@ def upgrade(target=None, index=None, mpy=True, session=None):
                 asked.append((name, _pinned(version)))
             if where and where not in indexes:
                 indexes.append(where)
-        store.connect(index or indexes, mpy, session)
+        store.connect(index or indexes, mpy is not False, session)
+        store.as_recorded = mpy is None
         return store.change(asked, None) if store.old else False
 
 

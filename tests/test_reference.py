@@ -188,13 +188,13 @@ NOT_LIMITS = {
     "_TCP_NODELAY": "a number of the socket interface",
     "_DIRECTORY": "a bit of os.stat()",
     **dict.fromkeys(
-        ("_KEYED", "_NAMED", "_VERSION", "_INDEXED", "_FOUND", "_SAID", "_PLANNED"),
+        ("_KEYED", "_NAMED", "_VERSION", "_INDEXED", "_FOUND", "_SAID", "_PLANNED", "_FORM"),
         "a place in a list",
     ),
     **dict.fromkeys(("_BEGUN", "_COMMITTED", "_DONE"), "a state of a transaction"),
     **dict.fromkeys(
         (
-            *("_EIO", "_ENOMEM", "_ENOSPC"),
+            *("_EIO", "_EISDIR", "_ENOMEM", "_ENOSPC"),
             *("_EADDRINUSE", "_ECONNRESET", "_ETIMEDOUT"),
         ),
         "a number of an error",

@@ -992,8 +992,21 @@ def test_the_other_form_stays_when_it_fails(device, net):
     net.publish("x", files=BOTH)
     call(device, "install", "x", mpy=False)
     net.break_file(content("single.mpy", "x 1.0"), Reply(404))
-    for verb in (["install", "x"], ["upgrade"]):
-        refused(device, *verb)
+    refused(device, "install", "x")
+    refused(device, "upgrade", mpy=True)
+
+
+def test_source_stays_source(device, net):
+    """upgrade() takes source where source was asked for, and bytecode where it is told to."""
+    net.publish("x", files=BOTH)
+    call(device, "install", "x", mpy=False)
+    source = set(device.tree())
+    call(device, "upgrade")
+    assert set(device.tree()) == source
+    assert device.record()[1][-1] == "py"
+    call(device, "upgrade", mpy=True)
+    assert set(device.tree()) != source
+    assert device.record()[1][-1] != "py"
 
 
 # --- Verifying ---

@@ -63,7 +63,7 @@ FEATURES = {
     "Kept packages, copied as bytes": "_Store._keep _Store._take",
     "The commit, and making the disk agree with the record": (
         "_Store._commit _Store._reconcile _Store._dropped _Store._settle _Store._may_go"
-        " _Store._drop _prune _remove"
+        " _Store._drop _Store._is_wanted _prune _remove"
     ),
     "Recovery from power cuts, on littlefs 2 and FAT": (
         "_Store._recover _Store._move _Store._present _size"
@@ -71,7 +71,7 @@ FEATURES = {
     "Finishing a commit of 1.0.0": "_Store._adopt",
     "No debris": "_Store._clear _Store._close",
     "Uninstalling on a full disk": (
-        "_Store.remove _Store._finish_removal _Store._only_theirs _short"
+        "_Store.remove _Store._finish_removal _Store._only_theirs _Store._left _short"
     ),
     "Keeping two runs apart": "_Store._alone _busy",
     "Errors in one line": (
