@@ -43,7 +43,7 @@ _VALUES = const(("v", "version"))
 _BUFFER = const(256)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
 _SECTOR = const(512)  # bytes of one of FAT, at least
-_BLOCK = const(128)  # bytes that are read at a time of a file of lines
+_BLOCK = const(96)  # bytes that are read at a time of a file of lines
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
 _LINE = const(1024)  # bytes of a line there that are kept
@@ -756,7 +756,7 @@ class _Lines:
         data = b""
         self.file.seek(place)
         while True:
-            more = self.file.read(_BLOCK)
+            more = self.file.read(_BUFFER)
             if not more:
                 return -1
             place += len(more)

@@ -103,14 +103,7 @@ SHAPES = {
 }
 
 # What is on the disk that mip has nothing to do with; None is a directory.
-_FOREIGN = {
-    "boot.py": b"# boot\n" * 20,
-    "lib": None,
-    "lib/mine": None,
-    "lib/mine/own.py": b"MINE = 1\n" * 30,
-    "lib/mine.py": b"",
-    "lib/empty": None,
-}
+_FOREIGN = faults.FOREIGN
 
 # Packages that stay as they are.
 _OTHER = {"other/__init__.py": 400, "other/a.py": 20}
