@@ -1041,7 +1041,6 @@ class _Store:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
         self.target = target.rstrip("/") + "/"
         self.meta = self.target + ".mip/"
-        self.kept = [self.meta + name for name in ("record", "plan", "new")]
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
@@ -1130,7 +1129,11 @@ class _Store:
                 text += "; the next call finishes it"
                 if code == _ENOSPC:
                     text += ", when a file has been removed"
-            elif isinstance(error, OSError) and doing in self.kept and code not in _FULL:
+            elif (
+                isinstance(error, OSError)
+                and code not in _FULL
+                and doing in [self.meta + name for name in ("record", "plan", "new")]
+            ):
                 text += ": remove it"
             raise InstallError(text)
         if done and not error:

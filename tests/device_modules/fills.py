@@ -220,15 +220,6 @@ def _walk(path):
     return found
 
 
-def _above(paths):
-    found = set()
-    for path in paths:
-        while "/" in path:
-            path = path[: path.rfind("/")]
-            found.add(path)
-    return found
-
-
 class Case:
     """A scenario, a shape, and a kind of disk.
 
@@ -369,7 +360,7 @@ class Case:
         self.mount()
         free = os.statvfs(self.filled.path)[3]
         room = sum([len(data) // block + 1 for data in self.new.values()])
-        room += 4 * len(_above(self.new)) + 12288 // block + 20
+        room += 4 * len(oracle.above(self.new)) + 12288 // block + 20
         amount = free - room
         if amount < 0:
             raise ValueError("the disk is too small for levels")
@@ -489,7 +480,7 @@ class Case:
         if not self.possible:
             return before
         fill = {path: before[path] for path in before if path not in self.before}
-        tree = {path: None for path in _above(fill) if path in before}
+        tree = {path: None for path in oracle.above(fill) if path in before}
         tree.update(self.final)
         tree.update(fill)
         return tree

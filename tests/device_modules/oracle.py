@@ -89,7 +89,7 @@ def _target(tree):
     return {p: tree[p] for p in tree if p != META and not p.startswith(META + "/")}
 
 
-def _above(paths):
+def above(paths):
     """The directories above `paths`."""
     found = set()
     for path in paths:
@@ -150,7 +150,7 @@ def clearing(case, struck):
     operation, path = struck
     path = path.lstrip("/")
     return operation in _CLEARING and (
-        path.startswith(META) or path.endswith(STAGED) or path in _above(case.named)
+        path.startswith(META) or path.endswith(STAGED) or path in above(case.named)
     )
 
 
@@ -168,7 +168,7 @@ def check_case(case):
     ):
         wanted = dict(case.foreign)
         wanted.update(files)
-        wanted.update({path: None for path in _above(files)})
+        wanted.update({path: None for path in above(files)})
         wrong += ["3 " + text for text in differences(_target(tree), _target(wanted))]
         meta = _meta(tree)
         if sorted(meta) != (["record"] if packages else []):
@@ -211,12 +211,12 @@ def check(case, outcome, tree, debris=False):
             wrong.append("1 %s is missing" % path)
 
     # 2. Nothing foreign.
-    above = _above(case.named)
+    parents = above(case.named)
     for path in sorted(target):
-        if path not in case.before and path not in case.named and path not in above:
+        if path not in case.before and path not in case.named and path not in parents:
             wrong.append("2 %s was made" % path)
     for path in sorted(case.before):
-        if path in case.named or path in above or path not in _target(case.before):
+        if path in case.named or path in parents or path not in _target(case.before):
             continue
         if path not in tree or tree[path] != case.before[path]:
             wrong.append("2 %s was changed or removed" % path)
@@ -258,7 +258,7 @@ def check(case, outcome, tree, debris=False):
             if case.new[path] not in there and case.new[path] not in meta.values():
                 wrong.append("8 new names %s, which is neither in place nor staged" % path)
     else:
-        made = _above(case.new) if outcome == CUT or debris else ()  # made ahead of the commit
+        made = above(case.new) if outcome == CUT or debris else ()  # made ahead of the commit
         old, new = [
             differences({p: target[p] for p in target if p in whole or p not in made}, whole)
             for whole in (_target(before), _target(final))
