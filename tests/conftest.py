@@ -6,11 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import mip_index
-import mip_server
 import pytest
 import size
 import trustme
 from device import Device, interpreter
+from mip_index import server as mip_server
 from publish import Internet, running_servers
 
 TESTS = Path(__file__).resolve().parent

@@ -7,10 +7,10 @@ import sys
 
 import conftest
 import mip_index
-import mip_server
 import pytest
 import size
 from clients import CLIENTS, Terminal, install
+from mip_index import server as mip_server
 
 ROOT = conftest.ROOT
 # The modules that mip consists of, as paths from the repository's root.
@@ -108,9 +108,15 @@ def own_index(tmp_path_factory):
 
 @pytest.mark.parametrize("name", CLIENTS)
 def test_from_an_index(device, net, own_index, site, tmp_path, name):
-    """Every client installs mip from an index, as the bytecode that is frozen, and that works."""
+    """Every client installs mip from an index, as the bytecode that is frozen, and that works.
+
+    But that each module says its version there, as those of micropython-lib do in an index.
+    """
     install(name, device, net, "--index", own_index.url, "mip")
-    paths = size.compile_modules(tmp_path / "frozen")
+    shutil.copytree(ROOT / "mip", tmp_path / "tagged" / "mip")
+    with (tmp_path / "tagged" / "mip" / "__main__.py").open("a") as file:
+        file.write(f"\n\n__version__ = {version_of_module()!r}\n")
+    paths = size.compile_modules(tmp_path / "frozen", tmp_path / "tagged")
     assert device.tree() == device.tree(tmp_path / "frozen")
     assert len(paths) == len(device.tree())
     assert_works(device, site, "mip/__init__.mpy")

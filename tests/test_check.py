@@ -1,4 +1,4 @@
-"""`mip_index.py check`: it finds what is wrong with a package.json, and for whom.
+"""`mip-index check`: it finds what is wrong with a package.json, and for whom.
 
 A table of packages with one fault each says what is found and which clients fail.  The clients
 themselves install every package of the table, and have to fail just where it says so.
@@ -16,9 +16,12 @@ import mip_index
 import pytest
 from device import Device
 from jsonschema import Draft7Validator
-from mip_source import PublishError, Resolver, index_document, parse
-from package_check import SCHEMA, check
-from package_clients import CLIENTS, FIELD
+from mip_index import PublishError, check
+from mip_index import device as host
+from mip_index.checker import SCHEMA
+from mip_index.clients import CLIENTS, FIELD
+from mip_index.fetch import Answer
+from mip_index.store import package_path
 from publish import INDEX, by_mpremote, bytecode, sha256
 from test_sources import BAD_DESTINATIONS, DESTINATIONS, params
 
@@ -95,7 +98,7 @@ GOOD = ["m.py", "m.py"]
 FAULTS = [
     # The text.
     Fault("cut", '{"urls": [["m.py", "m.py"]]', "", "line 1: ends before"),
-    Fault("no JSON", '{"urls": [["m.py", m.py]]}', "", "line 1: not JSON from 'm.py"),
+    Fault("no JSON", '{"urls": [["m.py", m.py]]}', "", "line 1: not JSON up to"),
     Fault("web page", "<html></html>", "", "web page"),
     Fault("BOM", '\ufeff{"urls": [["m.py", "m.py"]]}', "", "order mark", ("ours", "upstream")),
     Fault("not UTF-8", b'{"version": "\xff", "urls": [["m.py", "m.py"]]}', "", "UTF-8"),
@@ -280,15 +283,30 @@ def world():
             keys = {"v": 1, "version": version, "hashes": [[f"{name}.mpy", sha256(data)[:8]]]}
             files[f"{INDEX}/file/{sha256(data)[:2]}/{sha256(data)[:8]}"] = data
             for label in (version, "latest"):
-                url = index_document(INDEX, "6", name, label)
+                url = f"{INDEX}/{package_path('6', name, label)}"
                 files[url] = json.dumps(keys).encode()
     return files
+
+
+class Files:
+    """A session for the contents that a function of a URL returns; None is not found."""
+
+    def __init__(self, content):
+        self._content = content
+
+    def get(self, url):
+        data = self._content(url)
+        return Answer(404) if data is None else Answer(200, data)
+
+
+# A session without a network.
+DISK = Files(lambda url: pytest.fail(f"asked for {url}"))
 
 
 def found(text, place="github:org/repo/pkg", **options):
     """The findings about a document that is in pkg/ of the repository org/repo."""
     files = {**world(), **content_of("org/repo", text)}
-    return check(place, fetch=files.get, **options)
+    return check(place, session=Files(files.get), **options)
 
 
 def matching(findings, fault):
@@ -378,14 +396,14 @@ def by_micropython(device, packages):
 def meant(fetch, package):
     """What is installed of a package as it is meant, {path: bytes}; None if it has no meaning."""
     try:
-        packages = Resolver(fetch, kinds=("6",)).resolve([parse(package)])
+        packages, contents = host.install([package], [INDEX], "6", Files(fetch))
     except PublishError:
         return None
-    files = {}
-    for each in packages.values():
-        for path, hash, url in each.files:
-            files[f"lib/{path}"] = fetch(url or f"{INDEX}/file/{hash[:2]}/{hash}")
-    return files if None not in files.values() else None
+    return {
+        f"lib/{path}": contents[hash]
+        for each in packages.values()
+        for path, hash in each.files.items()
+    }
 
 
 def works(installed, meant):
@@ -457,20 +475,13 @@ def write(directory, text, **files):
     return directory
 
 
-def from_disk(location):
-    """A fetch function without a network."""
-    assert "://" not in location, location
-    path = Path(location)
-    return path.read_bytes() if path.is_file() else None
-
-
 @pytest.mark.parametrize("written", ["package.json", ""])
 def test_a_local_package(tmp_path, written):
     """What is relative to a path is looked up there; other files of a directory do not matter."""
     text = urls(GOOD, ["n.py", "sub/../n.py"], ["o.py", "../o.py"])
     write(tmp_path / "x", text, m=MODULE)
     (tmp_path / "o.py").write_bytes(MODULE)
-    findings = check(str(tmp_path / "x" / written), fetch=from_disk)
+    findings = check(str(tmp_path / "x" / written), session=DISK)
     assert errors(findings) == ["error: urls[1]: 'sub/../n.py': there is no such file"]
 
 
@@ -479,14 +490,7 @@ def test_a_local_package_without_files(tmp_path):
     text = urls(GOOD, ["x.py", "github:other/repo/x.py"], ["y.mpy", "y-{MPY_ARCH}.mpy"])
     text |= {"deps": [["nowhere", "1"]]}
     write(tmp_path, text)
-    read = []
-
-    def fetch(location):
-        read.append(location)
-        return from_disk(location)
-
-    assert errors(check(str(tmp_path), fetch=fetch, files=False)) == []
-    assert read == [str(tmp_path / "package.json")]
+    assert errors(check(str(tmp_path), session=DISK, files=False)) == []
 
 
 def test_a_local_package_under_its_name(tmp_path):
@@ -501,13 +505,11 @@ def test_a_local_package_under_its_name(tmp_path):
     (tmp_path / "top.py").write_bytes(MODULE)
     asked = []
 
-    def fetch(location):
-        if "://" in location:
-            asked.append(location)
-            return OTHER_FILES.get(location)
-        return from_disk(location)
+    def get(url):
+        asked.append(url)
+        return OTHER_FILES.get(url)
 
-    options = {"fetch": fetch, "published": "github:org/repo/pkg"}
+    options = {"session": Files(get), "published": "github:org/repo/pkg"}
     findings = check(str(tmp_path / "pkg"), **options)
     assert errors(findings) == ["error: urls[2]: 'github:org/repo/gone.py': there is no such file"]
     assert asked == [f"{GITHUB}/other/repo/HEAD/x.py"]
@@ -523,7 +525,7 @@ def test_the_repository_of_a_local_package_is_guessed(tmp_path):
         ["b.py", "github:org/repo/b.py"],
     )
     write(tmp_path, text)
-    findings = check(str(tmp_path), fetch=from_disk, files=False)
+    findings = check(str(tmp_path), session=DISK, files=False)
     assert [(each.entry, each.clients, each.warning) for each in findings] == [
         ("urls[1]", FIELD, True)
     ]
@@ -541,28 +543,45 @@ def test_a_place_without_a_package(tmp_path, monkeypatch, place, words):
     """A place where there is no package.json is an error of its own."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PublishError, match=re.escape(words)):
-        check(place, fetch=lambda location: None)
+        check(place, session=Files(lambda url: None))
 
 
 def test_files_that_cannot_be_fetched():
-    """A server that fails is told where its file was to be read."""
+    """A server that fails is a warning where its file was to be read, and is asked no more."""
+    asked = []
 
-    def fetch(location):
-        if location.endswith("m.py"):
-            raise PublishError(f"{location}: the server answers 503")
-        return b'{"urls": [["m.py", "m.py"]]}'
+    def get(url):
+        asked.append(url)
+        if url.endswith(".py"):
+            raise ValueError("not online")
+        return b'{"urls": [["m.py", "m.py"], ["n.py", "n.py"]]}'
 
-    findings = check("https://example.org/x", fetch=fetch)
-    assert errors(findings)[0] == (
-        "error: urls[0]: https://example.org/x/m.py: the server answers 503"
-    )
+    findings = check("https://example.org/x", session=Files(get))
+    assert [str(finding) for finding in findings] == [
+        "warning: urls[0]: could not look: https://example.org/x/m.py: not online",
+        "warning: urls[1]: could not look: https://example.org/x/n.py: not looked up",
+    ]
+    assert len(asked) == 2
+
+
+def test_offline(tmp_path):
+    """Off line, what is on the disk is looked at, and nothing else is asked for."""
+    text = urls(GOOD, ["n.py", "n.py"], ["x.py", "https://example.org/x.py"])
+    write(tmp_path / "x", text | {"deps": [["needed", "1"]]}, m=MODULE)
+    findings = check(str(tmp_path / "x"), session=DISK, offline=True)
+    assert errors(findings) == ["error: urls[1]: 'n.py': there is no such file"]
+    told = [finding.entry for finding in findings if "could not look" in finding.reason]
+    assert told == ["urls[2]", "deps[0]"]
+
+
+BOTH = "x.py: a file and a directory at once: what is asked for has both"
 
 
 def test_packages_that_clash():
     """Packages that cannot be installed together are told, as ours refuses them."""
     text = {"urls": [["x.py/m.py", "m.py"]], "deps": [["github:other/repo", "v1"]]}
     (finding,) = found(text)
-    assert (finding.reason, finding.clients) == ("x.py clashes with x.py/m.py", OURS)
+    assert (finding.reason, finding.clients) == (BOTH, OURS)
 
 
 # --- Packages of an index, native code ---
@@ -573,7 +592,7 @@ def test_packages_of_an_index(index):
     places = [*index.glob("package/*/*/*.json")]
     assert len(places) == 28
     for place in places:
-        assert check(str(place), fetch=from_disk) == []
+        assert check(str(place), session=DISK) == []
 
 
 @pytest.mark.parametrize(
@@ -593,7 +612,7 @@ def test_wrong_hashes_of_an_index(tmp_path, hash, data, words):
     if data is not None:
         (tmp_path / "file" / hash[:2]).mkdir(parents=True)
         (tmp_path / "file" / hash[:2] / hash).write_bytes(data)
-    (error,) = errors(check(str(place), fetch=from_disk))
+    (error,) = errors(check(str(place), session=DISK))
     assert words in error
 
 
@@ -625,7 +644,7 @@ def test_builds_for_architectures(tmp_path, source, files, words, local):
         for path, data in files.items():
             (tmp_path / "x" / path).parent.mkdir(exist_ok=True)
             (tmp_path / "x" / path).write_bytes(data)
-    findings = check(place, fetch=from_disk if local else there.get)
+    findings = check(place, session=DISK if local else Files(there.get))
     told = [finding for finding in findings if finding.warning]
     if words:
         assert len(errors(findings)) == 1 and words in errors(findings)[0]
@@ -640,7 +659,7 @@ def test_which_builds_there_are():
     place = "https://example.org/x"
     there = {f"{place}/m-x64.mpy": native(2), f"{place}/m-rv32imc.mpy": native(11)}
     there[f"{place}/package.json"] = json.dumps(urls(["m.mpy", "m-{MPY_ARCH}.mpy"])).encode()
-    (finding,) = check(place, fetch=there.get)
+    (finding,) = check(place, session=Files(there.get))
     assert finding.reason.endswith("there are builds for x64, rv32imc")
 
 
@@ -690,7 +709,7 @@ def test_bad_destinations_in_the_schema(path):
 
 def test_the_projects_own_package():
     """The project's own package.json is good for every client."""
-    assert check(str(TESTS.parent), fetch=from_disk) == []
+    assert check(str(TESTS.parent), session=DISK) == []
 
 
 # --- What authors published ---
@@ -701,7 +720,7 @@ NOTES = {
     "dep is plain string": ("a text alone", FIELD),
     '"latest" used as git ref': ("a branch to them", FIELD),
     "colon in dest": ("swapped?", CLIENTS),
-    "fs: dest": ("fs: as one IDE", CLIENTS),
+    "fs: dest": ("fs: is one IDE", CLIENTS),
     "url dep https://github.com/": ("means https://raw.githubusercontent.com/", FIELD),
     "lib/ dest": ("lib/lib/", ()),
     "installs top-level boot.py": ("runs boot.py from the root", ()),
@@ -749,7 +768,7 @@ def test_a_package_that_was_published(row):
 def test_a_package_that_was_replaced(path):
     """A package.json that was replaced by its author is read; most were replaced for a reason."""
     data = path.read_bytes()
-    findings = check(str(path), fetch=from_disk, files=False)
+    findings = check(str(path), session=DISK, files=False)
     try:
         json.loads(data)
     except ValueError:
@@ -789,7 +808,7 @@ def test_the_command_without_a_package(tmp_path, capsys):
     """A place without a package.json is said on one line of stderr, with status 1."""
     assert run(tmp_path / "nowhere") == 1
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", f"mip_index: {tmp_path}/nowhere: no such file\n")
+    assert (captured.out, captured.err) == ("", f"mip-index: {tmp_path}/nowhere: no such file\n")
 
 
 def test_a_package_on_the_web(net, monkeypatch, capsys):

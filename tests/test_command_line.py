@@ -4,9 +4,9 @@ import re
 import shutil
 import socket
 
-import mip_server
 import pytest
-from mip_server import Reply
+from mip_index import server as mip_server
+from mip_index.server import Reply
 
 # The files of the package crc of the index, and of crc and frame together.
 CRC = ["crc.mpy"]

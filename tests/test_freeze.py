@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import conftest
-import mip_server
 import pytest
 import size
+from mip_index import server as mip_server
 
 ROOT = conftest.ROOT
 MODULES = ["mip/__init__.py", "mip/__main__.py"]

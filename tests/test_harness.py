@@ -4,10 +4,10 @@ import json
 import sys
 
 import conftest
-import mip_server
 import pytest
 import size
 from device import Device
+from mip_index import server as mip_server
 
 # Gets `path` of `host` with certificate checks, and prints the answer's first line and body.
 SECURE_GET = """

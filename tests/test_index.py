@@ -1,4 +1,4 @@
-"""Publishing: what `mip_index.py build` writes, and that devices can use it."""
+"""Publishing: what `mip-index build` writes, and that devices can use it."""
 
 import contextlib
 import hashlib
@@ -15,19 +15,16 @@ import sys
 import urllib.request
 from pathlib import Path
 
-import index_build
-import index_serve
-import index_store
 import mip_index
 import pytest
 import trustme
 from device import Device, interpreter
-from index_build import build
-from mip_server import Server
-from mip_source import PublishError
+from mip_index import PublishError, build, compiler, sources, store
+from mip_index.server import Server
+from mip_index.serving import cache_control, reachable_address
 
 PACKAGES = Path(__file__).resolve().parent / "packages"
-TOOL = Path(mip_index.__file__)
+TOOLS = Path(mip_index.__file__).parent.parent
 
 # One line a package, and what it prints.
 DEMOS = {
@@ -126,7 +123,10 @@ def test_every_demo_package_is_tried():
     assert set(DEMOS) == {path.name for path in PACKAGES.iterdir()}
 
 
-def test_layout(index):
+def test_layout(tmp_path, monkeypatch):
+    monkeypatch.chdir(PACKAGES.parent.parent)
+    index = tmp_path / "index"
+    build("tests/packages", index)
     listing = json.loads((index / "index.json").read_text())
     assert (listing["v"], type(listing["updated"])) == (2, int)
     assert [entry["name"] for entry in listing["packages"]] == sorted(DEMOS)
@@ -136,7 +136,7 @@ def test_layout(index):
         "author": "the authors of mip",
         "description": "Checksums of sensors, serial protocols and files: CRC-8, CRC-16, CRC-32.",
         "license": "MIT",
-        "path": "crc",
+        "path": "tests/packages/crc",
         "versions": {"6": ["1.0.0"], "py": ["1.0.0"]},
     }
     for entry in listing["packages"]:
@@ -161,6 +161,8 @@ def json_hashes(path):
 def test_contents(index):
     for name, path in (("crc", "crc.py"), ("morse", "morse/alphabet.json")):
         source = (PACKAGES / name / path).read_bytes()
+        if path.endswith(".py"):
+            source += b"\n\n__version__ = '1.0.0'\n"
         assert read_file(index, dict(read(index, "py", name)["hashes"])[path]) == source
     compiled = dict(read(index, "6", "morse")["hashes"])
     assert set(compiled) == {"morse/__init__.mpy", "morse/alphabet.json"}
@@ -206,17 +208,20 @@ def test_hash_length(tmp_path):
     write_simple(tmp_path / "a", "1")
     build(tmp_path / "a", tmp_path / "index", hash_length=64)
     ((_, hash),) = read(tmp_path / "index", "py", "a")["hashes"]
-    assert hash == hashlib.sha256(b"x = 1\n").hexdigest()
-    # Published is published, also with shorter hashes; new files get what is asked for.
-    write_simple(tmp_path / "b", "1", requires=["a"])
-    assert build([tmp_path / "a", tmp_path / "b"], tmp_path / "index") == [("b", "1")]
-    assert len(read(tmp_path / "index", "py", "b")["hashes"][0][1]) == 8
+    assert hash == hashlib.sha256(b"x = 1\n\n\n__version__ = '1'\n").hexdigest()
+    # The index keeps to it, until another length is chosen; what is published stays as it is.
+    both = [tmp_path / "a", tmp_path / "b"]
+    for version, length, digits in (("1", None, 64), ("2", 12, 12), ("3", None, 12)):
+        write_simple(tmp_path / "b", version, requires=["a"])
+        assert build(both, tmp_path / "index", hash_length=length) == [("b", version)]
+        assert len(read(tmp_path / "index", "py", "b", version)["hashes"][0][1]) == digits
+    assert len(read(tmp_path / "index", "py", "a")["hashes"][0][1]) == 64
     assert_whole(tmp_path / "index")
 
 
 def test_contents_of_the_same_hash(tmp_path):
     write_simple(tmp_path / "a", "1")
-    hash = hashlib.sha256(b"x = 1\n").hexdigest()[:8]
+    hash = hashlib.sha256(b"x = 1\n\n\n__version__ = '1'\n").hexdigest()[:8]
     other = tmp_path / "index" / "file" / hash[:2] / hash
     other.parent.mkdir(parents=True)
     other.write_bytes(b"other")
@@ -232,20 +237,23 @@ def test_older_bytecode(tmp_path):
     assert read_file(tmp_path / "index", hash)[:2] == b"M\x05"
     (entry,) = json.loads((tmp_path / "index" / "index.json").read_text())["packages"]
     assert entry["versions"] == {"5": ["1"], "6": ["1"], "py": ["1"]}
-    write_simple(tmp_path / "a", "2")
-    build(tmp_path / "a", tmp_path / "index")
+    # The index keeps to these, until others are chosen.
+    for version, chosen in (("2", None), ("3", ["6"]), ("4", None)):
+        write_simple(tmp_path / "a", version)
+        build(tmp_path / "a", tmp_path / "index", mpy_versions=chosen)
     (entry,) = json.loads((tmp_path / "index" / "index.json").read_text())["packages"]
-    assert entry["versions"] == {"5": ["1"], "6": ["1", "2"], "py": ["1", "2"]}
+    four = ["1", "2", "3", "4"]
+    assert entry["versions"] == {"5": ["1", "2"], "6": four, "py": four}
 
 
 def test_bytecode_can_be_added_later(tmp_path):
     write_simple(tmp_path / "a", "1")
-    build(tmp_path / "a", tmp_path / "index", mpy_versions=[])
-    assert not (tmp_path / "index" / "package" / "6").exists()
-    assert build(tmp_path / "a", tmp_path / "index") == [("a", "1")]
-    assert paths(read(tmp_path / "index", "6", "a", "1")) == ["a.mpy"]
+    build(tmp_path / "a", tmp_path / "index", mpy_versions=["6"])
+    assert not (tmp_path / "index" / "package" / "5").exists()
+    assert build(tmp_path / "a", tmp_path / "index", mpy_versions=["5"]) == [("a", "1")]
+    assert paths(read(tmp_path / "index", "5", "a", "1")) == ["a.mpy"]
     (entry,) = json.loads((tmp_path / "index" / "index.json").read_text())["packages"]
-    assert entry["versions"] == {"6": ["1"], "py": ["1"]}
+    assert entry["versions"] == {"5": ["1"], "6": ["1"], "py": ["1"]}
 
 
 def test_unknown_bytecode(tmp_path):
@@ -257,7 +265,8 @@ def test_unknown_bytecode(tmp_path):
 
 def test_a_compiler_of_another_version(tmp_path, monkeypatch):
     write_simple(tmp_path / "a", "1", text="compiled = 'never before'\n")
-    monkeypatch.setattr(index_build, "NEWEST_MPY", "5")
+    monkeypatch.setattr(compiler, "NEWEST_MPY", "5")
+    compiler._compiler.cache_clear()
     with pytest.raises(PublishError, match="wrote bytecode version 6, not 5"):
         build(tmp_path / "a", tmp_path / "index", mpy_versions=["5"])
 
@@ -327,7 +336,7 @@ def test_latest_moves(tmp_path):
     assert entry["version"] == "0.10"
     assert entry["versions"] == {"6": ["0.9", "0.10"], "py": ["0.9", "0.10"]}
     ((_, hash),) = read(index, "py", "a", "0.9")["hashes"]
-    assert read_file(index, hash) == b"x = 9\n"
+    assert read_file(index, hash) == b"x = 9\n\n\n__version__ = '0.9'\n"
 
 
 def test_latest_never_moves_back(tmp_path):
@@ -347,7 +356,7 @@ def test_latest_never_moves_back(tmp_path):
 
 def test_order_of_versions():
     versions = ["0.9", "0.10", "1.0-alpha", "1.0-rc1", "1.0-rc2", "1.0", "1.0.1", "1.1", "10.0"]
-    assert sorted(reversed(versions), key=index_store.version_key) == versions
+    assert sorted(reversed(versions), key=store.version_key) == versions
 
 
 def test_other_packages_stay(tmp_path):
@@ -398,7 +407,7 @@ def assert_recovers(index, publishing):
 # kills itself right before its 1st, 2nd, 3rd ... change to a file, until one is not killed.
 KILL_SWEEP = """
 import itertools, os, shutil, signal, sys
-from index_build import build
+from mip_index import build
 
 sources, old, copies = sys.argv[1:]
 build(sources, copies + "/warm")  # compiles, once for all
@@ -433,7 +442,7 @@ def test_killed_at_every_point(publishing, tmp_path, monkeypatch, figures):
     """An index in which a build was killed is whole, whatever the build had just done."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     sources, old, _ = publishing
-    tools = {**os.environ, "PYTHONPATH": str(TOOL.parent)}
+    tools = {**os.environ, "PYTHONPATH": str(TOOLS)}
     command = [sys.executable, "-c", KILL_SWEEP, sources, old, tmp_path]
     subprocess.run(command, env=tools, check=True)
     shutil.rmtree(tmp_path / "warm")
@@ -522,18 +531,24 @@ if options.extra or options.unknown or not options.more:
     write_package(base / "shared" / "part", "", one="", two="")
     (base / "shared" / "part" / "data.bin").write_bytes(b"\0\xff")
     write_package(base / "included", 'module("inc.py")', inc="")
-    source = index_build.read_source(base / "a")
+    source = sources.read_source(base / "a", root=base)
     assert (source.name, source.version) == ("a", "1.0")
     assert {file.path: file.opt for file in source.files} == {
-        "pkg/sub/__init__.py": 3,
-        "pkg/sub/m.py": 3,
+        "pkg/sub/__init__.py": None,
+        "pkg/sub/m.py": None,
         "part/one.py": 1,
         "part/data.bin": 1,
         "a.py": 0,
-        "level3.py": 3,
-        "inc.py": 3,
+        "level3.py": None,
+        "inc.py": None,
     }
-    build(base / "a", tmp_path / "index")
+    shutil.rmtree(base / "included")
+    (base / "shared" / "part" / "manifest.py").unlink()
+    (base / "included.py").write_text("")
+    (base / "a" / "manifest.py").write_text(
+        (base / "a" / "manifest.py").read_text().replace('["../included", "more.py"]', '"more.py"')
+    )
+    build(base, tmp_path / "index")
     hashes = dict(read(tmp_path / "index", "6", "a")["hashes"])
     assert read_file(tmp_path / "index", hashes["part/data.bin"]) == b"\0\xff"
     (entry,) = json.loads((tmp_path / "index" / "index.json").read_text())["packages"]
@@ -541,14 +556,16 @@ if options.extra or options.unknown or not options.more:
 
 
 def test_opt_reaches_mpy_cross(tmp_path):
-    text = "assert int('1')\n"
+    text = "assert zebra()\n"
     manifest = 'metadata(version="1")\nmodule("a.py")\nmodule("b.py", opt=0)'
     write_package(tmp_path / "p", manifest, a=text, b=text)
-    build(tmp_path / "p", tmp_path / "index")
-    hashes = dict(read(tmp_path / "index", "6", "p")["hashes"])
-    a, b = (read_file(tmp_path / "index", hashes[path]) for path in ("a.mpy", "b.mpy"))
-    # The name that an assert raises is only in a file that has the assert.
-    assert len(a) < len(b)
+    # Asserts are left out from -O1 on; mpy-cross by itself, and the public index, keep them.
+    for opt, kept in (None, (True, True)), (3, (False, True)):
+        index = tmp_path / f"index{opt}"
+        build(tmp_path / "p", index, opt=opt)
+        hashes = dict(read(index, "6", "p")["hashes"])
+        code = [read_file(index, hashes[path]) for path in ("a.mpy", "b.mpy")]
+        assert tuple(b"zebra" in data for data in code) == kept
 
 
 def test_options_of_required_packages(tmp_path):
@@ -644,7 +661,7 @@ def test_packages_are_found_in_directories(tmp_path):
     for path in ("x/a", "x/y/b", "x/.hidden/c", "x/a/tests/d"):
         write_simple(tmp_path / path, "1")
     (tmp_path / "x" / "README").write_text("")
-    assert list(index_build.find_packages([tmp_path / "x"])) == ["a", "b"]
+    assert list(sources.find_packages([tmp_path / "x"])) == ["a", "b"]
     with pytest.raises(PublishError, match="README: no manifest"):
         build(tmp_path / "x" / "README", tmp_path / "index")
     write_simple(tmp_path / "z" / "a", "1")
@@ -697,7 +714,7 @@ JSON_ERRORS = [
     ('{"version": "1", "urls": [["b.py", "b.py"], ["c.py", "C.py"]]}', r"b.py, \S+C.py"),
     ('{"version": "1", "deps": [["a", 1]]}', "a name and a version"),
     ('{"version": "1", "deps": [[]]}', "a name and a version"),
-    ('{"version": "1", "deps": ["@1"]}', "without a name"),
+    ('{"version": "1", "deps": ["@1"]}', "names no package"),
     ('{"version": "1", "deps": ["./a"]}', "not a name, so it cannot be published: ./a"),
     ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
@@ -883,7 +900,10 @@ def test_build_command(tmp_path, capsys):
     arguments += ["--hash-length", "12", "--mpy-version", "6", "--mpy-version", "5"]
     assert mip_index.main(arguments) == 0
     assert mip_index.main(arguments) == 0
-    assert capsys.readouterr().out == "Published a 1\nNothing new\n"
+    assert re.fullmatch(
+        r"Published a 1\nmip.install\(\"a@1#sha256=\w{64}\", index=\"URL\"\)\nNothing new\n",
+        capsys.readouterr().out,
+    )
     assert len(read(tmp_path / "index", "5", "a")["hashes"][0][1]) == 12
 
 
@@ -896,7 +916,7 @@ def test_errors_are_one_line(tmp_path, capsys):
     capsys.readouterr()
     for arguments, text in (
         (["build", str(tmp_path / "b"), "--output", output], "line 1: ValueError: two lines"),
-        (["build", str(tmp_path / "a"), "--output", str(tmp_path / "file")], "Not a directory"),
+        (["build", str(tmp_path / "a"), "--output", str(tmp_path / "file")], "File exists"),
         (["build", str(tmp_path / "gone"), "--output", output], "no manifest.py or package.json"),
         (["serve", str(tmp_path / "a")], "no index in it"),
         (["serve", output, "--port", "0", "--cert", "gone", "--key", "gone"], "No such file"),
@@ -904,7 +924,7 @@ def test_errors_are_one_line(tmp_path, capsys):
         assert mip_index.main(arguments) == 1
         captured = capsys.readouterr()
         assert (captured.out, captured.err.count("\n")) == ("", 1)
-        assert captured.err.startswith("mip_index: ") and text in captured.err
+        assert captured.err.startswith("mip-index: ") and text in captured.err
 
 
 @pytest.mark.parametrize(
@@ -938,7 +958,7 @@ def test_help_has_an_example(command, capsys):
 @contextlib.contextmanager
 def serving(index, *arguments):
     """Run `serve` as a program; yields the line that it prints, then ends it with Ctrl-C."""
-    command = [sys.executable, TOOL, "serve", index, "--port", "0", *arguments]
+    command = [sys.executable, TOOLS / "mip_index", "serve", index, "--port", "0", *arguments]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -1001,7 +1021,7 @@ def test_serve_with_tls(index, tmp_path, name):
 )
 def test_what_may_be_kept(path, kept):
     """What never changes may be kept for a year, what moves for a minute."""
-    value = index_serve.cache_control(path)
+    value = cache_control(path)
     assert ("max-age=31536000, immutable" in value, "max-age=60" in value) == (kept, not kept)
 
 
@@ -1024,7 +1044,7 @@ def test_serve_with_a_certificate(index, tmp_path):
 
 
 def test_reachable_address():
-    assert index_serve.reachable_address("10.0.0.1") == "10.0.0.1"
-    address = index_serve.reachable_address("0.0.0.0")
+    assert reachable_address("10.0.0.1") == "10.0.0.1"
+    address = reachable_address("0.0.0.0")
     assert address != "0.0.0.0"
     socket.inet_aton(address)

@@ -1,16 +1,16 @@
-"""`mip_index.py mirror`: what others published, pinned, installs from an index of one's own."""
+"""`mip-index mirror`: what others published, pinned, installs from an index of one's own."""
 
 import json
 import shutil
+import time
+from types import SimpleNamespace
 
-import index_mirror
-import mip_fetch
 import mip_index
 import pytest
-from index_mirror import mirror
-from mip_fetch import Fetcher, parse_headers
-from mip_server import Reply, Server
-from mip_source import PublishError
+from mip_index import PublishError, mirror, mirroring
+from mip_index import device as host
+from mip_index.fetch import Session, parse_headers
+from mip_index.server import Reply, Server
 from publish import INDEX, by_mpremote, content, sha256
 from test_index import assert_whole, read, read_file, tree
 from test_sources import GITHUB, WEB, module, put_local
@@ -24,7 +24,7 @@ def online(net, monkeypatch):
     net.connect(monkeypatch)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
     # The board of the tests asks for certificates from the authority of the tests; so do we.
-    monkeypatch.setattr(index_mirror, "Fetcher", lambda: Fetcher(net.cafile))
+    monkeypatch.setattr(mirroring, "Session", lambda: Session(net.cafile))
     return net
 
 
@@ -367,9 +367,12 @@ def test_content_that_is_not_what_the_index_says(online, tmp_path):
 
 def test_what_depends_on_the_board(online, tmp_path):
     """A package with a file for each architecture is refused, as an index has one for all."""
-    text = '{"version": "1", "urls": [["m.mpy", "m-{MPY_ARCH}.mpy"]]}'
-    online.put(f"{WEB}/x/package.json", text)
-    assert "m.mpy depends on the board: m-{MPY_ARCH}.mpy" in refused([f"{WEB}/x"], tmp_path / "s")
+    for entry, words in (
+        ('["m.mpy", "m-{MPY_ARCH}.mpy"]', "m-{MPY_ARCH}.mpy: depends on the board"),
+        ('["m.mpy", "m.mpy", 2566]', "m.mpy depends on the board"),
+    ):
+        online.put(f"{WEB}/x/package.json", f'{{"version": "1", "urls": [{entry}]}}')
+        assert words in refused([f"{WEB}/x"], tmp_path / "s")
 
 
 def test_conflicts(online, tmp_path):
@@ -385,7 +388,7 @@ def test_an_interrupted_mirror(online, tmp_path, monkeypatch):
     put_app(online)
     mirror(["shared"], tmp_path / "site")
     before = tree(tmp_path / "site")
-    monkeypatch.setattr(mip_fetch, "PAUSES", ())
+    monkeypatch.setattr(host.mip, "_PAUSES", (0,))
     path = "/web/web.py"
     online.secure.routes[path] = Reply(503)
     with pytest.raises(PublishError, match=f"{WEB}{path}: the server answers 503"):
@@ -400,7 +403,7 @@ def test_an_interrupted_mirror(online, tmp_path, monkeypatch):
 def waits(monkeypatch):
     """The seconds that were waited between attempts, which are not waited."""
     waits = []
-    monkeypatch.setattr(mip_fetch.time, "sleep", waits.append)
+    monkeypatch.setattr(host.mip, "time", SimpleNamespace(time=time.time, sleep=waits.append))
     return waits
 
 
@@ -431,7 +434,7 @@ def test_what_passes_is_tried_again(server, waits, reply, waited):
     """Busy servers and connections that break are tried again after a while."""
     (server.root / "x").write_bytes(b"content")
     server.routes["/x"] = times(2, reply)
-    assert Fetcher()(f"{server.url}/x") == b"content"
+    assert host.read(Session(), f"{server.url}/x") == b"content"
     assert waits == waited
 
 
@@ -440,39 +443,39 @@ def test_what_does_not_pass(server, waits):
     server.routes["/busy"] = Reply(503)
     server.routes["/forbidden"] = Reply(403)
     with pytest.raises(PublishError, match="/busy: the server answers 503$"):
-        Fetcher()(f"{server.url}/busy")
+        host.read(Session(), f"{server.url}/busy")
     assert waits == [1, 4, 10]
     with pytest.raises(PublishError, match="/forbidden: the server answers 403$"):
-        Fetcher()(f"{server.url}/forbidden")
+        host.read(Session(), f"{server.url}/forbidden")
     with pytest.raises(PublishError, match="ftp"):
-        Fetcher()("ftp://127.0.0.1/x")
-    assert Fetcher()(f"{server.url}/missing") is None
+        host.read(Session(), "ftp://127.0.0.1/x")
+    assert host.read(Session(), f"{server.url}/missing") is None
     assert waits == [1, 4, 10]
 
 
 def test_paths(tmp_path):
     """A path is read; what is no file is nothing, or an error that names it."""
     (tmp_path / "x").write_bytes(b"content")
-    assert Fetcher()(str(tmp_path / "x")) == b"content"
-    assert Fetcher()(str(tmp_path / "y")) is None
-    assert Fetcher()(str(tmp_path / "x" / "y")) is None
+    assert host.read(Session(), str(tmp_path / "x")) == b"content"
+    assert host.read(Session(), str(tmp_path / "y")) is None
+    assert host.read(Session(), str(tmp_path / "x" / "y")) is None
     with pytest.raises(PublishError, match=str(tmp_path)):
-        Fetcher()(str(tmp_path))
+        host.read(Session(), str(tmp_path))
 
 
 def test_servers_are_checked(secure_server, authority):
     """A server that nobody vouches for is refused; --cafile names who does."""
     (secure_server.root / "x").write_bytes(b"content")
-    assert Fetcher(authority.pem)(f"{secure_server.url}/x") == b"content"
+    assert host.read(Session(authority.pem), f"{secure_server.url}/x") == b"content"
     with pytest.raises(PublishError, match="CERTIFICATE_VERIFY_FAILED"):
-        Fetcher()(f"{secure_server.url}/x")
+        host.read(Session(), f"{secure_server.url}/x")
 
 
 def test_a_redirect_to_a_server_without_tls(server, secure_server, authority):
     """From a server with TLS no redirect leads to one without."""
     secure_server.routes["/x"] = Reply(302, {"Location": f"{server.url}/y"})
     with pytest.raises(PublishError, match="not secure"):
-        Fetcher(authority.pem)(f"{secure_server.url}/x")
+        host.read(Session(authority.pem), f"{secure_server.url}/x")
     assert server.requests == []
 
 
@@ -484,7 +487,7 @@ def test_headers_stay_with_their_host(server, tmp_path):
         other.routes["/y"] = Reply(302, {"Location": f"{server.url}/z"})
         server.routes["/z"] = Reply(200, body=b"content")
         headers = parse_headers(["127.0.0.1:Authorization: Bearer 1:2", "127.0.0.1:X-Y:z"])
-        assert Fetcher(headers=headers)(f"{server.url}/x") == b"content"
+        assert host.read(Session(headers=headers), f"{server.url}/x") == b"content"
         for seen in server.headers_seen:
             assert (seen["authorization"], seen["x-y"]) == ("Bearer 1:2", "z")
         (seen,) = other.headers_seen
@@ -500,7 +503,9 @@ def test_the_command(online, tmp_path, monkeypatch, capsys):
     arguments = ["mirror", "github:org/app@v1", "--output", str(tmp_path / "site")]
     options = ["--cafile", str(online.cafile), "--header", "gitlab.com:PRIVATE-TOKEN:secret"]
     assert mip_index.main([*arguments, *options]) == 0
-    assert capsys.readouterr().out == "Published app 1.5\n"
+    document = tmp_path / "site/package/6/app/1.5.json"
+    pin = f'mip.install("app@1.5#sha256={sha256(document.read_bytes())}", index="URL")'
+    assert capsys.readouterr().out == f"Published app 1.5\n{pin}\n"
     seen = {
         host: headers
         for (_, host, _), headers in zip(
@@ -511,7 +516,7 @@ def test_the_command(online, tmp_path, monkeypatch, capsys):
     assert mip_index.main([*arguments, *options]) == 0
     assert capsys.readouterr().out == "Nothing new\n"
     assert mip_index.main([*arguments, *options, "--version", "2", "--name", "n"]) == 0
-    assert capsys.readouterr().out == "Published n 2\n"
+    assert capsys.readouterr().out.startswith('Published n 2\nmip.install("n@2#sha256=')
     for wrong, words in (
         (["--header", "x:y"], "HOST:NAME:VALUE"),
         (["--index", f"{WEB}/none"], "no package"),
@@ -521,7 +526,7 @@ def test_the_command(online, tmp_path, monkeypatch, capsys):
         assert mip_index.main([*arguments[:1], "needed", *arguments[2:], *options, *wrong]) == 1
         captured = capsys.readouterr()
         assert (captured.out, captured.err.count("\n")) == ("", 1)
-        assert captured.err.startswith("mip_index: ") and words in captured.err
+        assert captured.err.startswith("mip-index: ") and words in captured.err
 
 
 @pytest.mark.parametrize(

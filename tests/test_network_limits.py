@@ -6,7 +6,7 @@ import socket
 import time
 
 import pytest
-from mip_server import Reply
+from mip_index.server import Reply
 from publish import INDEX, sha256, tree
 from test_session import CLOSE, READ, RawServer, fetch, head, sized
 

@@ -9,9 +9,9 @@ import ssl
 import threading
 import time
 
-import mip_server
 import pytest
-from mip_server import Reply, Server
+from mip_index import server as mip_server
+from mip_index.server import Reply, Server
 
 # No test waits this long; one that would hang fails instead.
 TIMEOUT = 20

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from mip_server import Reply
+from mip_index.server import Reply
 
 
 def at_a_terminal(device, *words):

@@ -10,13 +10,13 @@ import ssl
 from pathlib import Path
 from types import SimpleNamespace
 
-import mip_server
 import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mip_server import Reply
+from mip_index import server as mip_server
+from mip_index.server import Reply
 
 HOST = "good.test"
 OTHER = "other.test"

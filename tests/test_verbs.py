@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from device import error
-from mip_server import Reply
+from mip_index.server import Reply
 from publish import INDEX as PUBLIC
 from publish import Internet, content, sha256, tree
 

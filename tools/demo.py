@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import trustme
-from mip_server import Server
+from mip_index.server import Server
 
 ROOT = Path(__file__).resolve().parent.parent
 # Seconds until a command that does not end is ended.
@@ -124,9 +124,7 @@ def show(place):
 
     shell.say("An index of the packages in tests/packages.")
     output = shlex.quote(str(site.relative_to(ROOT)))
-    shell.run(
-        f"python tools/mip_index.py build tests/packages --output {output}", "Published telemetry"
-    )
+    shell.run(f"mip-index build tests/packages --output {output}", "Published telemetry")
     with Server(site, tls=certificate(place / "ca.pem")) as server:
         shell.say(f"It is served at {server.url} from here on. A directory is the board.")
         shell.say("../ca.pem is the certificate of the authority that vouches for the server.")

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server for the tests, the demo, the benchmark and `mip_index.py serve`.
+"""An HTTP/1.1 server for the tests, the demo, the benchmark and `mip-index serve`.
 
 Python's own http.server writes header and body in two segments, which stalls a kept connection
 by some 40 ms a request, and it cannot misbehave on purpose.  This one sends an answer in one
@@ -25,8 +25,10 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 # A file up to this size leaves in one send together with its header; a larger one in such blocks.
@@ -35,6 +37,9 @@ BLOCK = 65536
 IDLE_SECONDS = 60
 # How long to keep reading what a client still sends after the last answer (see _say_goodbye).
 LINGER_SECONDS = 1
+
+# What is not just bytes to who reads it: what a board installs, and the page for people.
+TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 
 FRAMINGS = ("length", "chunked", "close")
 
@@ -59,17 +64,17 @@ class Reply:
     """
 
     status: int = 200
-    headers: dict = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     framing: str = "length"
     version: str = "HTTP/1.1"
     chunk_size: int = 512
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
             raise ValueError(f"framing {self.framing!r} is none of {', '.join(FRAMINGS)}")
 
-    def all_headers(self):
+    def all_headers(self) -> dict[str, str]:
         """Return the headers to send: a dict of those of the framing and those given."""
         framing = {
             "length": {"Content-Length": str(len(self.body))},
@@ -80,7 +85,7 @@ class Reply:
         framing = {name: value for name, value in framing.items() if name.lower() not in given}
         return {**framing, **self.headers}
 
-    def payload(self):
+    def payload(self) -> bytes:
         """Return the bytes that follow the header: the body, in chunks when framing says so."""
         if self.framing != "chunked":
             return self.body
@@ -88,7 +93,7 @@ class Reply:
         chunks = [self.body[start : start + self.chunk_size] for start in starts]
         return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in [*chunks, b""])
 
-    def ends_connection(self):
+    def ends_connection(self) -> bool:
         """Return whether the client can only go on with a new connection after this answer."""
         headers = {name.lower(): value.lower() for name, value in self.all_headers().items()}
         length = headers.get("content-length", "0")
@@ -135,53 +140,53 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __init__(
         self,
-        root,
+        root: str | Path,
         *,
-        tls=None,
-        sites=None,
-        host="127.0.0.1",
-        port=0,
-        delay=0,
-        verbose=False,
-        cache_control=None,
-    ):
+        tls: ssl.SSLContext | None = None,
+        sites: dict[str, Path] | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        delay: float = 0,
+        verbose: bool = False,
+        cache_control: Callable[[str], str] | None = None,
+    ) -> None:
         self.root = root
         self.sites = sites or {}
-        self.routes = {}
+        self.routes: dict[Any, Any] = {}
         self.verbose = verbose
         self.cache_control = cache_control
         self._tls = tls
         self._delay = delay
         self._lock = threading.Lock()
-        self._sockets = set()
-        self._links = []
-        self._thread = None
+        self._sockets: set[socket.socket] = set()
+        self._links: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
         self.reset()
         super().__init__((host, port), _Handler)
 
-    def __enter__(self):
+    def __enter__(self) -> "Server":
         """Start serving from a thread; return the server."""
         self._thread = threading.Thread(target=self.serve_forever, daemon=True)
         self._thread.start()
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
-    def port(self):
+    def port(self) -> int:
         """The port the server listens on."""
         return self.server_address[1]
 
     @property
-    def url(self):
+    def url(self) -> str:
         """The server's URL without a path; with TLS it has a name, as certificates do."""
-        host = self.server_address[0]
+        host = str(self.server_address[0])
         if not self._tls:
             return f"http://{host}:{self.port}"
         return f"https://{'localhost' if host == '127.0.0.1' else host}:{self.port}"
 
-    def serve_forever(self, poll_interval=0.02):
+    def serve_forever(self, poll_interval: float = 0.02) -> None:
         """Serve until close() is called from another thread, or an exception (Ctrl-C) comes.
 
         poll_interval is in seconds: how soon close() is noticed.  Tests open and close hundreds
@@ -189,7 +194,7 @@ class Server(socketserver.ThreadingTCPServer):
         """
         super().serve_forever(poll_interval)
 
-    def close(self):
+    def close(self) -> None:
         """Stop serving: cut every connection, and return when every thread has ended."""
         if self._thread:
             self.shutdown()
@@ -204,15 +209,15 @@ class Server(socketserver.ThreadingTCPServer):
         for link in self._links:
             link.join()
 
-    def reset(self):
+    def reset(self) -> None:
         """Set all counters to zero."""
         with self._lock:
             self.connections = 0
-            self.requests = []
-            self.headers_seen = []
+            self.requests: list[tuple[str, str, str]] = []
+            self.headers_seen: list[dict[str, str]] = []
             self.bytes_sent = 0
 
-    def find_route(self, host, target):
+    def find_route(self, host: str, target: str) -> Any:
         """Return the value in `routes` for a request, or None.
 
         The most exact key wins: with a host before without, with the query before without.
@@ -223,7 +228,7 @@ class Server(socketserver.ThreadingTCPServer):
                     return self.routes[key]
         return None
 
-    def find_file(self, host, target):
+    def find_file(self, host: str, target: str) -> str | None:
         """Return the path of the file to send for a request, or None if there is none.
 
         target is the request's path as it was sent: with its query, escaped, and decoded as
@@ -243,7 +248,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     # What follows is called by socketserver or by the handler, not by users.
 
-    def get_request(self):
+    def get_request(self) -> tuple[Any, Any]:
         """Accept a connection; return its socket, ready for the thread, and the client's address.
 
         Nothing here waits for the client: the TLS handshake is left to the thread.
@@ -261,12 +266,12 @@ class Server(socketserver.ThreadingTCPServer):
         self._remember(sock)
         return sock, address
 
-    def shutdown_request(self, request):
+    def shutdown_request(self, request: Any) -> None:
         """Close a connection's socket in good order; called at the end of its thread."""
         _say_goodbye(request)
         self._forget(request)
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         """Print the traceback of an error in a connection's thread.
 
         An OSError is no error of ours: the client went away, or failed the TLS handshake.
@@ -274,39 +279,39 @@ class Server(socketserver.ThreadingTCPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
-    def count_connection(self):
+    def count_connection(self) -> None:
         """Count a connection that reached HTTP."""
         with self._lock:
             self.connections += 1
 
-    def count_request(self, method, host, target, headers):
+    def count_request(self, method: str, host: str, target: str, headers: dict[str, str]) -> None:
         """Count a request and keep what it asked."""
         with self._lock:
             self.requests.append((method, host, target))
             self.headers_seen.append(headers)
 
-    def count_bytes(self, number):
+    def count_bytes(self, number: int) -> None:
         """Count bytes that are about to be sent."""
         with self._lock:
             self.bytes_sent += number
 
-    def _remember(self, sock):
+    def _remember(self, sock: socket.socket) -> None:
         """Keep a socket, so that close() can cut it."""
         with self._lock:
             self._sockets.add(sock)
 
-    def _forget(self, sock):
+    def _forget(self, sock: socket.socket) -> None:
         """Close a socket; close() must not meet a number that was given to another one."""
         with self._lock:
             self._sockets.discard(sock)
         sock.close()
 
-    def _delayed(self, sock):
+    def _delayed(self, sock: socket.socket) -> socket.socket:
         """Put a slow link before `sock`; return the server's end of it."""
         ours, theirs = socket.socketpair()
         self._remember(sock)
 
-        def carry():
+        def carry() -> None:
             try:
                 _carry(sock, theirs, self._delay)
             finally:
@@ -322,14 +327,14 @@ class Server(socketserver.ThreadingTCPServer):
 class _Writer(io.BufferedIOBase):
     """The file that answers are written to: a write is a send, and is counted."""
 
-    def __init__(self, sock, server):
+    def __init__(self, sock: socket.socket, server: Server) -> None:
         self._sock = sock
         self._server = server
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
-    def write(self, data):
+    def write(self, data: Any) -> int:
         # Counted first: who has read the answer finds it counted.
         self._server.count_bytes(len(data))
         self._sock.sendall(data)
@@ -343,10 +348,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     answered one after the other.
     """
 
+    server: Server
     protocol_version = "HTTP/1.1"
     timeout = IDLE_SECONDS
 
-    def setup(self):
+    def setup(self) -> None:
         if isinstance(self.request, ssl.SSLSocket):
             self.request.settimeout(self.timeout)
             self.request.do_handshake()
@@ -354,7 +360,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile = _Writer(self.connection, self.server)
         self.server.count_connection()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         """Answer a GET or a HEAD request: from a route, or with a file."""
         if self.request_version != "HTTP/1.1":
             self.close_connection = True
@@ -373,7 +379,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def send_reply(self, reply):
+    def send_reply(self, reply: Reply) -> None:
         """Send a Reply, in one write."""
         if reply.ends_connection():
             self.close_connection = True
@@ -381,14 +387,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(head if self.command == "HEAD" else head + reply.payload())
         self.log(reply.status)
 
-    def send_file(self, path):
+    def send_file(self, path: str | None) -> None:
         """Send the file at `path`, or status 404 when `path` is None."""
         if path is None:
             self.send_error(404)
             return
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            kind = "application/json" if path.endswith(".json") else "application/octet-stream"
+            kind = TYPES.get(os.path.splitext(path)[1], "application/octet-stream")
             headers = {"Content-Type": kind, "Content-Length": str(size)}
             if self.server.cache_control:
                 headers["Cache-Control"] = self.server.cache_control(self.path.partition("?")[0])
@@ -406,12 +412,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         self.log(200)
 
-    def send_error(self, code, message=None, explain=None):
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
         """Send an error as a short text; the base class calls this for bad requests too."""
         text = f"{int(code)} {message or http.HTTPStatus(code).phrase}\n"
         self.send_reply(Reply(int(code), {"Content-Type": "text/plain"}, text.encode()))
 
-    def head(self, status, headers, version="HTTP/1.1"):
+    def head(self, status: int, headers: dict[str, str], version: str = "HTTP/1.1") -> bytes:
         """Return status line and headers as bytes, with the empty line that ends them."""
         try:
             phrase = http.HTTPStatus(status).phrase
@@ -423,16 +431,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
-    def log(self, outcome):
+    def log(self, outcome: object) -> None:
         """Write a line about the request to stderr, if the server is verbose."""
         if self.server.verbose:
             print(f"{self.client_address[0]} {self.requestline} {outcome}", file=sys.stderr)
 
-    def log_message(self, format, *args):
+    def log_message(self, format: str, *args: Any) -> None:
         """Keep the base class quiet: log() has said what there is to say."""
 
 
-def _say_goodbye(sock):
+def _say_goodbye(sock: Any) -> None:
     """End what we send on a socket, and read what the client still sends for a moment.
 
     A socket that is closed with unread bytes in it resets the connection, and the reset may
@@ -453,7 +461,7 @@ def _say_goodbye(sock):
             continue
 
 
-def _carry(client, server, delay):
+def _carry(client: socket.socket, server: socket.socket, delay: float) -> None:
     """Carry bytes between two sockets until both ends are done; those to `server` come late.
 
     All of the round trip lies on the way to the server, which the client cannot tell from half
@@ -461,7 +469,9 @@ def _carry(client, server, delay):
     them after the round trip in which TCP connects.
     """
     opened = time.monotonic()
-    late = deque()  # (when to deliver, data); b"" is the end of the stream
+    late: deque[tuple[float, bytes]] = (
+        deque()
+    )  # (when to deliver, data); b"" is the end of the stream
     reading = {client, server}
     # A send fails when its side has gone: then there is nobody to carry for.
     with contextlib.suppress(OSError):

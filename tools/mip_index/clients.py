@@ -1,15 +1,15 @@
-"""What clients make of a package.json, where that is not what mip_source.py says.
+"""What clients make of a package.json, where that is not what a device's mip makes of it.
 
-Those are ours (this mip, as which mip_source.py reads), upstream (the mip in MicroPython) and
-mpremote; the latter two read alike, here.
+Those are ours (this mip), upstream (the mip in MicroPython) and mpremote; the latter two read
+alike, here.
 """
 
 import posixpath
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from index_build import NEWEST_MPY
-from mip_source import DEFAULT_REF, DOCUMENT, FORGES, index_document, is_file
+from .device import FORGES, document_of, is_file
+from .store import NEWEST_MPY, package_path
 
 CLIENTS = ("ours", "upstream", "mpremote")
 FIELD = ("upstream", "mpremote")
@@ -30,16 +30,16 @@ class Finding:
 
     entry: str
     reason: str
-    clients: tuple = CLIENTS
+    clients: tuple[str, ...] = CLIENTS
     warning: bool = False
 
-    def __str__(self):
+    def __str__(self) -> str:
         kind = "warning" if self.warning else "error"
         clients = "" if self.clients == CLIENTS else f" ({', '.join(self.clients)})"
         return f"{kind}: {self.entry}{': ' if self.entry else ''}{self.reason}{clients}"
 
 
-def field_url(base, source, ref):
+def field_url(base: str, source: str, ref: str | None) -> str:
     """Return the URL that upstream and mpremote fetch for an entry of `urls`.
 
     base: the document, ref: that it was asked for at.
@@ -50,19 +50,17 @@ def field_url(base, source, ref):
     if forge not in FORGES:
         return source
     owner, repo, *inside = path.split("/") if "/" in path else (path, "")
-    return FORGES[forge].format(f"{owner}/{repo}", "/".join(inside), ref or DEFAULT_REF)
+    return FORGES[forge].format(f"{owner}/{repo}", "/".join(inside), ref or "HEAD")
 
 
-def field_dependency(name, version, index):
+def field_dependency(name: str, version: str, index: str) -> str:
     """Return the URL that upstream and mpremote fetch for an entry of `deps`."""
     if not name.startswith(FIELD_PREFIXES):
-        return index_document(index, NEWEST_MPY, name, version)
-    if not is_file(name) and not name.endswith(".json"):
-        name = f"{name.rstrip('/')}/{DOCUMENT}"
-    return field_url("", name, version)
+        return f"{index}/{package_path(NEWEST_MPY, name, version)}"
+    return field_url("", name if is_file(name) else document_of(name), version)
 
 
-def normal(url):
+def normal(url: str) -> str:
     """Return a URL without the dots in its path."""
     scheme, host, path, query, _ = urlsplit(url)
     return urlunsplit((scheme, host, posixpath.normpath(path), query, ""))

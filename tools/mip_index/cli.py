@@ -1,26 +1,29 @@
 """Publishes MicroPython packages as an index: plain files for any web server.
 
-    python tools/mip_index.py build tests/packages --output site
-    python tools/mip_index.py mirror github:ORG/REPO@v1.0 --output site
-    python tools/mip_index.py check package.json
-    python tools/mip_index.py serve site
+    mip-index build tests/packages --output site
+    mip-index mirror github:ORG/REPO@v1.0 --output site
+    mip-index check package.json
+    mip-index serve site
 
-This is the command line; what it does is in index_build.py, index_mirror.py, package_check.py
-and index_serve.py.  The layout of an index is in index_store.py: MicroPython's own mip and
-mpremote install from it, too.
+This is the command line; what it does is in builder.py, mirroring.py, checker.py and
+serving.py.  The layout of an index is in store.py: MicroPython's own mip and mpremote install
+from it, too.
 """
 
 import argparse
 import re
 import ssl
 import sys
+from collections.abc import Callable
+from typing import Any
 
-from index_build import NEWEST_MPY, build
-from index_mirror import mirror
-from index_serve import own_certificate, reachable_address, serve
-from mip_fetch import Fetcher, parse_headers
-from mip_source import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
-from package_check import check
+from .builder import build
+from .checker import check
+from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
+from .fetch import Session, parse_headers
+from .mirroring import mirror
+from .serving import own_certificate, reachable_address, serve
+from .store import NEWEST_MPY, Index
 
 DESCRIPTION = """\
 Publish MicroPython packages as an index: plain files for any web server, from which
@@ -28,9 +31,9 @@ MicroPython's own mip, mpremote and this mip install."""
 
 EPILOG = """\
 example:
-  mip_index.py check package.json              before you publish it
-  mip_index.py build packages/* --output site  or: mirror github:ORG/REPO --output site
-  mip_index.py serve site
+  mip-index check package.json              before you publish it
+  mip-index build packages/* --output site  or: mirror github:ORG/REPO --output site
+  mip-index serve site
 and on the board:
   mip.install("NAME", index="http://ADDRESS:8000")
 
@@ -52,7 +55,9 @@ example:
   hello/manifest.py:
       metadata(version="1.0.0", description="Says hello.")
       module("hello.py")
-  mip_index.py build hello --output site
+  mip-index build hello --output site
+
+--hash-length, --mpy-version and --url stay with the index.
 
 An interrupted run leaves the index as it was, perhaps with some of the new packages; run
 it again. SOURCE_DATE_EPOCH in the environment is the time to write into index.json."""
@@ -72,8 +77,8 @@ says, or the REF."""
 
 MIRROR_EPILOG = """\
 example:
-  mip_index.py mirror aioble github:ORG/REPO@v1.2 --output site
-  mip_index.py mirror ./app --name app --version 2026.1 --output site
+  mip-index mirror aioble github:ORG/REPO@v1.2 --output site
+  mip-index mirror ./app --name app --version 2026.1 --output site
 and on the boards:
   mip.install("app@2026.1", index="https://HOST")
 
@@ -93,9 +98,9 @@ An error is what a client fails at. A warning is what may not be what was meant.
 
 CHECK_EPILOG = """\
 example:
-  mip_index.py check package.json
-  mip_index.py check package.json --as github:ORG/REPO --strict     in CI
-  mip_index.py check github:ORG/REPO@v1.2
+  mip-index check package.json
+  mip-index check package.json --as github:ORG/REPO --strict     in CI
+  mip-index check github:ORG/REPO@v1.2
 
 With --as, files of that repository are looked up on the disk, so that what is not pushed
 yet can be checked. package.schema.json, beside this program, is for editors."""
@@ -106,40 +111,59 @@ pasted at a board's REPL. For the bench and the LAN; for more, any web server wi
 
 SERVE_EPILOG = """\
 example:
-  mip_index.py serve site
-  mip_index.py serve site --tls --ca ca.der     (copy ca.der to the board)"""
+  mip-index serve site
+  mip-index serve site --tls --ca ca.der     (copy ca.der to the board)"""
 
 
-def run_build(options):
+def run_build(options: argparse.Namespace) -> None:
     """Run the command `build`."""
-    versions = options.mpy_version or [NEWEST_MPY]
-    report(build(options.source, options.output, options.hash_length, versions))
+    before = Index(options.output).hash_length
+    new = build(
+        options.source,
+        options.output,
+        options.hash_length,
+        options.mpy_version,
+        opt=options.opt,
+        name=options.name,
+        url=options.url,
+    )
+    report(new, options.output, before)
 
 
-def run_mirror(options):
+def run_mirror(options: argparse.Namespace) -> None:
     """Run the command `mirror`."""
+    before = Index(options.output).hash_length
     new = mirror(
         options.package,
         options.output,
         indexes=options.index or [PUBLIC_INDEX],
         hash_length=options.hash_length,
-        mpy_versions=options.mpy_version or [NEWEST_MPY],
+        mpy_versions=options.mpy_version or (),
         name=options.name,
         version=options.version,
-        fetch=fetcher(options),
+        url=options.url,
+        session=session(options),
     )
-    report(new)
+    report(new, options.output, before)
 
 
-def report(new):
-    """Print what is new in an index: a list of (name, version)."""
+def report(new: list[tuple[str, str]], output: str, before: int) -> None:
+    """Print what is new in an index, and the call that pins it.
+
+    new: a list of (name, version). before: the digits of hashes that it had.
+    """
+    index = Index(output)
     for name, version in new:
         print(f"Published {name} {version}")
+    for name, version in new:
+        print(index.pinned_call(name, version))
     if not new:
         print("Nothing new")
+    if before not in (0, index.hash_length):
+        print(f"Hashes have {index.hash_length} digits in what comes; what is there keeps its own")
 
 
-def run_check(options):
+def run_check(options: argparse.Namespace) -> int:
     """Run the command `check`; return the exit status."""
     bad = False
     for place in options.place:
@@ -149,7 +173,7 @@ def run_check(options):
             files=options.files,
             index=options.index,
             mpy_version=options.mpy_version,
-            fetch=fetcher(options),
+            session=session(options),
         )
         for finding in findings:
             print(f"{place}: {finding}")
@@ -159,7 +183,7 @@ def run_check(options):
     return int(bad)
 
 
-def run_serve(options):
+def run_serve(options: argparse.Namespace) -> None:
     """Run the command `serve`."""
     tls = None
     if options.tls:
@@ -168,28 +192,35 @@ def run_serve(options):
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(options.cert, options.key)
 
-    def ready(line):
+    def ready(line: str) -> None:
         # Flushed: who reads this through a pipe waits for it.
         print(line, flush=True)
 
     serve(options.dir, host=options.bind, port=options.port, tls=tls, ready=ready)
 
 
-def fetcher(options):
-    """Return the Fetcher for the options of add_network()."""
-    return Fetcher(options.cafile, parse_headers(options.header))
+def session(options: argparse.Namespace) -> Session:
+    """Return the Session for the options of add_network()."""
+    return Session(options.cafile, parse_headers(options.header))
 
 
-def bytecode_version(text):
+def bytecode_version(text: str) -> str:
     """Return `text` if it can be a bytecode version; for argparse."""
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise argparse.ArgumentTypeError(f"not a bytecode version: {text}")
     return text
 
 
-def add_command(commands, name, run, help, description, epilog):
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    help: str,
+    description: str,
+    epilog: str,
+) -> argparse.ArgumentParser:
     """Add a command to the parser; return its own parser. run: a function of its options."""
-    command = commands.add_parser(
+    command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help,
         description=description,
@@ -200,27 +231,34 @@ def add_command(commands, name, run, help, description, epilog):
     return command
 
 
-def add_output(command, hash_length):
-    """Add the options of commands that write an index. hash_length: the default."""
+def add_output(command: argparse.ArgumentParser, hash_length: int) -> None:
+    """Add the options of commands that write an index. hash_length: of a new one."""
     command.add_argument("--output", required=True, metavar="DIR", help="where the index is")
     command.add_argument(
         "--hash-length",
         type=int,
-        default=hash_length,
         metavar="N",
-        help=f"digits of hashes, 8 to 64: 8 tell damage, 64 withstand an attacker, too "
-        f"(default {hash_length})",
+        help=f"digits of hashes, {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH}: {MIN_HASH_LENGTH} tell "
+        f"damage, {MAX_HASH_LENGTH} withstand an attacker, too (in a new index {hash_length})",
+    )
+    command.add_argument(
+        "--full-hashes",
+        dest="hash_length",
+        action="store_const",
+        const=MAX_HASH_LENGTH,
+        help=f"the same as --hash-length {MAX_HASH_LENGTH}",
     )
     command.add_argument(
         "--mpy-version",
         action="append",
         type=bytecode_version,
         metavar="N",
-        help=f"bytecode version, may be given again for more (default {NEWEST_MPY})",
+        help=f"bytecode version, may be given again for more (in a new index {NEWEST_MPY})",
     )
+    command.add_argument("--url", help="where boards will find it, for the lines to paste")
 
 
-def add_network(command):
+def add_network(command: argparse.ArgumentParser) -> None:
     """Add the options of commands that fetch."""
     command.add_argument(
         "--cafile",
@@ -236,7 +274,7 @@ def add_network(command):
     )
 
 
-def add_build(commands):
+def add_build(commands: Any) -> None:
     """Add the command `build`."""
     command = add_command(
         commands,
@@ -252,10 +290,20 @@ def add_build(commands):
         metavar="SOURCE",
         help="a package, or a directory with packages somewhere in it",
     )
+    command.add_argument(
+        "--name", help="what a single SOURCE is called; else its directory's name"
+    )
+    command.add_argument(
+        "--opt",
+        type=int,
+        choices=range(4),
+        metavar="N",
+        help="mpy-cross's -O where a manifest says no opt: 3 leaves out asserts and line numbers",
+    )
     add_output(command, MIN_HASH_LENGTH)
 
 
-def add_mirror(commands):
+def add_mirror(commands: Any) -> None:
     """Add the command `mirror`."""
     command = add_command(
         commands,
@@ -279,7 +327,7 @@ def add_mirror(commands):
     add_network(command)
 
 
-def add_check(commands):
+def add_check(commands: Any) -> None:
     """Add the command `check`."""
     command = add_command(
         commands,
@@ -319,7 +367,7 @@ def add_check(commands):
     add_network(command)
 
 
-def add_serve(commands):
+def add_serve(commands: Any) -> None:
     """Add the command `serve`."""
     command = add_command(
         commands, "serve", run_serve, "serve an index to boards", SERVE_DESCRIPTION, SERVE_EPILOG
@@ -346,9 +394,10 @@ def add_serve(commands):
     )
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
+        prog="mip-index",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -359,7 +408,7 @@ def make_parser():
     return parser
 
 
-def refuse(parser, options):
+def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the program, with status 2, if options do not go together."""
     named = options.run is run_mirror and (options.name or options.version)
     if named and len(options.package) > 1:
@@ -375,7 +424,7 @@ def refuse(parser, options):
             parser.error("--tls and --ca go together")
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status, 1 after an error.
 
     A wrong command line ends the program with status 2.
@@ -386,9 +435,5 @@ def main(arguments=None):
     try:
         return options.run(options) or 0
     except (PublishError, OSError) as error:
-        print("mip_index:", " ".join(str(error).split()), file=sys.stderr)
+        print("mip-index:", " ".join(str(error).split()), file=sys.stderr)
         return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

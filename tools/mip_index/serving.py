@@ -1,14 +1,15 @@
-"""Serves an index to boards on the bench and in the LAN: `mip_index.py serve`."""
+"""Serves an index to boards on the bench and in the LAN: `mip-index serve`."""
 
 import contextlib
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
-from index_store import Index
-from mip_server import Server
-from mip_source import PublishError
+from .device import PublishError
+from .server import Server
+from .store import Index
 
 # What never changes may be kept for as long as anybody wants; what does, for a minute.
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -16,11 +17,11 @@ SHORT = "public, max-age=60"
 
 
 _UNCHANGING = re.compile(
-    r"/(file/[0-9a-f]{2}/[0-9a-f]+|package/[^/]+/[^/]+/(?!latest\.json$)[^/]+\.json)"
+    r"(/\w+_\d+\.\d+)?/(file/[0-9a-f]{2}/[0-9a-f]+|package/[^/]+/[^/]+/(?!latest\.json$)[^/]+\.json)"
 )
 
 
-def cache_control(path):
+def cache_control(path: str) -> str:
     """Return how long a file of an index may be kept: the value of its Cache-Control.
 
     path: the path in the file's URL.
@@ -28,7 +29,15 @@ def cache_control(path):
     return IMMUTABLE if _UNCHANGING.fullmatch(path) else SHORT
 
 
-def serve(directory, *, host="0.0.0.0", port=8000, tls=None, verbose=True, ready=None):
+def serve(
+    directory: str | Path,
+    *,
+    host: str = "0.0.0.0",
+    port: int = 8000,
+    tls: ssl.SSLContext | None = None,
+    verbose: bool = True,
+    ready: Callable[[str], object] | None = None,
+) -> None:
     """Serve the index in `directory` until Ctrl-C.
 
     host: the address to listen on; port: 0 takes a free one; tls: an ssl.SSLContext or None;
@@ -51,7 +60,7 @@ def serve(directory, *, host="0.0.0.0", port=8000, tls=None, verbose=True, ready
         server.serve_forever()
 
 
-def reachable_address(host):
+def reachable_address(host: str) -> str:
     """Return an address under which boards reach a server that listens on `host`."""
     if host != "0.0.0.0":
         return host
@@ -60,13 +69,14 @@ def reachable_address(host):
             # Sends nothing, only picks the network interface. The address is one of those
             # that RFC 5737 sets aside for examples.
             sock.connect(("192.0.2.1", 9))
-            return sock.getsockname()[0]
+            address: str = sock.getsockname()[0]
+            return address
         except OSError:
             # There is no network.
             return "127.0.0.1"
 
 
-def own_certificate(address, ca_path):
+def own_certificate(address: str, ca_path: str | Path) -> ssl.SSLContext:
     """Return an ssl.SSLContext with a new certificate for `address` and localhost.
 
     ca_path: where to write the certificate of the authority that a board has to trust: as DER,

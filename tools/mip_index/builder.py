@@ -1,0 +1,256 @@
+"""Makes an index from packages as their authors have them: `mip-index build`."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .compiler import NativeError, compile_module
+from .device import ARCHITECTURES, PublishError, clashes, pinned
+from .sources import File, Found, Source, build_of, find_packages, read_source
+from .store import Index, Release, build_time
+
+# How many files are named that are left out of a package.
+MOST_NAMED = 5
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def build(
+    sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output: str | Path,
+    hash_length: int | None = None,
+    mpy_versions: Sequence[str] | None = None,
+    *,
+    opt: int | None = None,
+    name: str | None = None,
+    url: str | None = None,
+    say: Callable[[str], object] = _to_stderr,
+) -> list[tuple[str, str]]:
+    """Publish packages into the index in `output`; return a list of (name, version) that are new.
+
+    sources: a directory or a list of them, see find_packages().  hash_length: digits of hashes.
+    mpy_versions: the bytecode versions to compile for; source is always published.  url: where
+    it will be served.  Left out, these are as they were before.
+    opt: mpy-cross's -O for modules of which a manifest says none; None is mpy-cross's own, as in
+    the public index.  name: what a single package is called.
+    say: a function that is called with a line about files that are left out.
+
+    Native code is published in an index of its own for each architecture, in `output`.
+    A package that is published in its version already is left alone, also if a newer mpy-cross
+    would compile it to something else.  Raises PublishError for a mistake in a source, and for
+    a package that differs from what is published under its version; OSError if the index cannot
+    be written.  See Index.publish() for what an interruption leaves.
+    """
+    named = [sources] if isinstance(sources, (str, os.PathLike)) else sources
+    updated = build_time()
+    where = Path(output).resolve()
+    found = find_packages(named, where, name)
+    if name and len(found) != 1:
+        raise PublishError("a name is for a single package")
+    with Index(output) as index:
+        index.choose(hash_length, mpy_versions, url)
+        packages = [flatten(each, found, opt) for each in sorted(found)]
+        for package in packages:
+            rest = package.source.left_out(where)
+            if rest:
+                more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""
+                named = ", ".join(rest[:MOST_NAMED])
+                say(f"{package.source.path}: no rule takes {named}{more}")
+        # Source first: if it is published, bytecode is only ever added to it.
+        kinds = ("py", *index.mpy_versions)
+        releases = [package.release(kinds) for package in packages]
+        natives = _natives(packages, index.mpy_versions)
+        new = index.publish([each for each in releases if each], updated)
+        for tag, native in natives.items():
+            inside = Index(Path(output, tag))
+            inside.choose(
+                index.hash_length, index.mpy_versions, index.url and f"{index.url}/{tag}"
+            )
+            new += [each for each in inside.publish(native, updated) if each not in new]
+    return new
+
+
+def _natives(
+    packages: Sequence["Package"], mpy_versions: Sequence[str]
+) -> dict[str, list[Release]]:
+    """Return {"ARCHITECTURE_VERSION": releases} of all packages that have native code for it."""
+    found: dict[str, list[Release]] = {}
+    for package in packages:
+        for tag in package.natives(mpy_versions):
+            release = package.release((tag.rpartition("_")[2].split(".")[0],), tag)
+            if release:
+                found.setdefault(tag, []).append(release)
+    return found
+
+
+@dataclass
+class Package:
+    """A package with the files of the packages it needs: what is published.
+
+    files: a dict of path -> File; owners: of path -> the package it comes from; inside: names of
+    the packages whose files it has; deps: [name, version] of those that are not among the
+    sources.  opt: -O where a manifest says none.
+    """
+
+    source: Source
+    opt: int | None
+    path: str
+    files: dict[str, File] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    inside: dict[str, None] = field(default_factory=dict)
+    deps: list[list[str]] = field(default_factory=list)
+
+    def release(self, kinds: tuple[str, ...], tag: str | None = None) -> Release | None:
+        """Return what is published as these kinds, None if it can be none of them.
+
+        tag: the architecture and version of a native build.
+        """
+        kinds = tuple(kind for kind in kinds if self._has(kind, tag))
+        if not kinds:
+            return None
+        return Release(
+            name=self.source.name,
+            version=self.source.version,
+            kinds=kinds,
+            lasting=("py",) if "py" in kinds else (),
+            files=functools.partial(self.contents, tag=tag),
+            facts=self.source.metadata,
+            path=self.path,
+            needs=[name for name in self.inside if name != self.source.name],
+            deps=self.deps,
+            owners=self.owners,
+        )
+
+    def natives(self, mpy_versions: Sequence[str]) -> list[str]:
+        """Return the architectures and versions for which it has native code."""
+        found = {build for file in self.files.values() for build, _ in file.builds}
+        for file in self.files.values():
+            for mpy in mpy_versions:
+                if file.path.endswith(".py") and self._is_native(file, mpy):
+                    for arch in ARCHITECTURES:
+                        try:
+                            build = build_of(self._compiled(file, mpy, arch))
+                        except NativeError:
+                            continue  # as assembler of another processor
+                        found |= {build} if build else set()
+        return sorted(found)
+
+    def _has(self, kind: str, tag: str | None) -> bool:
+        """Return whether all of the package can be had as a kind."""
+        return all(
+            not file.builds or tag in dict(file.builds) or _source_of(path) in self.files
+            for path, file in self.files.items()
+        )
+
+    def contents(self, kind: str, tag: str | None = None) -> dict[str, bytes]:
+        """Return {path: bytes} of its files, compiled unless `kind` is "py".
+
+        Native code is published as source where there is no build for the board.
+        Raises PublishError if a module does not compile.
+        """
+        result = {}
+        for path, file in self.files.items():
+            native = self.files.get(f"{path[:-3]}.mpy") if path.endswith(".py") else None
+            if native and tag in dict(native.builds):
+                continue
+            if file.builds:
+                if tag in dict(file.builds):
+                    result[path] = file.data(tag)
+            elif kind == "py" or not path.endswith(".py"):
+                result[path] = file.data()
+            else:
+                try:
+                    data = self._compiled(file, kind, tag and tag.rpartition("_")[0])
+                    result[f"{path[:-3]}.mpy"] = data
+                except NativeError:
+                    result[path] = file.data()
+        return result
+
+    def _is_native(self, file: File, mpy: str) -> bool:
+        try:
+            self._compiled(file, mpy)
+        except NativeError:
+            return True
+        return False
+
+    def _compiled(self, file: File, mpy: str, arch: str | None = None) -> bytes:
+        """Compile a module. Raises NativeError, and PublishError naming the file."""
+        opt = self.opt if file.opt is None else file.opt
+        try:
+            return compile_module(file.data(), file.path, opt, mpy, arch)
+        except NativeError:
+            raise
+        except PublishError as error:
+            raise PublishError(f"{file.source}: {error}") from error
+
+
+def _source_of(path: str) -> str:
+    return f"{path.removesuffix('.mpy')}.py"
+
+
+def flatten(name: str, packages: dict[str, Found], opt: int | None = None) -> Package:
+    """Return the Package `name`, with the files of all that it needs and that is in `packages`.
+
+    packages: what find_packages() returns.  A package that needs another one in a version that
+    is not the one at hand keeps it as a dependency, as one that is not there.
+    Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
+    needed in two versions.
+    """
+    found = packages[name]
+    source = read_source(found.directory, root=found.root, name=name)
+    path = os.path.relpath(found.directory)
+    package = Package(source, opt, name if path.startswith(".") else Path(path).as_posix())
+    package.inside[name] = None
+
+    def add(source: Source) -> None:
+        for item in source.items:
+            if isinstance(item, File):
+                other = package.files.setdefault(item.path, item)
+                owner = package.owners.setdefault(item.path, source.name)
+                if other != item and other.data() != item.data():
+                    raise PublishError(
+                        f"{name}: {item.path} of {owner} and of {source.name} are different"
+                    )
+                continue
+            there = packages.get(item.name)
+            needed = there and read_source(
+                there.directory, item.options, root=there.root, name=item.name
+            )
+            if not needed or item.version not in ("latest", needed.version):
+                if [item.name, item.version] not in package.deps:
+                    package.deps.append([item.name, item.version])
+            elif item.name not in package.inside:
+                package.inside[item.name] = None
+                add(needed)
+
+    add(package.source)
+    _refuse_conflicts(package)
+    if not package.files and not package.deps:
+        raise PublishError(f"{package.source.path}: the package has no files")
+    return package
+
+
+def _refuse_conflicts(package: Package) -> None:
+    """Raise PublishError for what no device installs together."""
+    name = package.source.name
+    versions: dict[str, str] = {}
+    for needed, version in package.deps:
+        if needed in package.inside:
+            raise PublishError(f"{name}: needs {needed} in its own version, and in {version}")
+        other = versions.setdefault(needed, version) if pinned(version) else version
+        if other != version:
+            raise PublishError(f"{name}: needs {needed} in {other}, and in {version}")
+    paths = list(package.files)
+    for number, other_number, how in clashes(paths):
+        # Both forms of a module would be published as one file, unless one of them is native.
+        if how != "form" or not any(
+            package.files[paths[n]].builds for n in (number, other_number)
+        ):
+            raise PublishError(
+                f"{package.source.path}: {paths[number]} clashes with {paths[other_number]}"
+            )

@@ -1,0 +1,408 @@
+"""The device's own code, mip/__init__.py, as CPython runs it.
+
+What names, URLs, paths and documents mean is said there, and nowhere else.  This module imports
+it, gives it what CPython lacks, and has what the rest of the tool uses of it.
+"""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import json_reader
+
+_HERE = Path(__file__).resolve().parent
+# Where it is in a wheel, and in a checkout.
+_PLACES = (_HERE / "_device.py", _HERE.parent.parent / "mip" / "__init__.py")
+
+
+def _system() -> types.ModuleType:
+    """Return `os` with the function that MicroPython's has, too."""
+    module = types.ModuleType("os")
+    vars(module).update(vars(os))
+    vars(module)["ilistdir"] = lambda path: [(name,) for name in os.listdir(path)]
+    return module
+
+
+def _load() -> Any:
+    """Import the device's code; Any, because it has no types."""
+    path = next(place for place in _PLACES if place.is_file())
+    spec = importlib.util.spec_from_file_location("mip_index._device", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    # Imported by it, and by nothing else here.
+    stand_in = types.ModuleType("micropython")
+    vars(stand_in)["const"] = lambda value: value
+    others = sys.modules.get("micropython")
+    sys.modules["micropython"] = stand_in
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules["micropython"]
+        if others:
+            sys.modules["micropython"] = others
+    vars(module).update(
+        os=_system(),
+        json=types.SimpleNamespace(loads=json_reader.loads, dumps=json.dumps),
+        print=lambda *words: None,
+    )
+    return module
+
+
+mip = _load()
+
+InstallError: type[Exception] = mip.InstallError
+
+
+class PublishError(ValueError):
+    """What could not be done, to what and why; the text is one line."""
+
+
+# --- What the rest of the tool uses of it ---
+
+PUBLIC_INDEX: str = mip._INDEX
+# {forge: URL}: {0} is ORG/REPO, {1} the path in it, {2} the ref.
+FORGES: dict[str, str] = mip._FORGES
+# The keys of a package.json whose value is a list of what to install, and the others it reads.
+LISTS: tuple[str, ...] = mip._LISTS
+KEYS: tuple[str, ...] = (*mip._VALUES, *LISTS)
+# Bytes of a package.json, and of one of its entries, that it takes at most.
+MAX_DOCUMENT: int = mip._DOCUMENT
+MAX_ENTRY: int = mip._ENTRY
+# The architectures of native code, from 1.
+ARCHITECTURES: tuple[str, ...] = tuple(mip._ARCHITECTURES.split()[1:])
+
+DOCUMENT = "package.json"
+# Digits of a hash: the public index has 8, which tell damage; 64 withstand an attacker, too.
+MIN_HASH_LENGTH = 8
+MAX_HASH_LENGTH = 64
+# What stands for the running system in a URL.
+PLACEHOLDERS = ("{MPY_ARCH}", "{MPY_VERSION}")
+
+pinned: Callable[[str | None], str | None] = mip._pinned
+is_place: Callable[[str], bool] = mip._is_place
+key_of: Callable[[str], str] = mip._key
+repository: Callable[[str], str] = mip._repository
+join: Callable[[str, str], str] = mip._join
+escape: Callable[[str], str] = mip._escaped
+
+
+def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
+    """Take "name@version" apart; return (name, version), the name in its one spelling.
+
+    version is for a text that has none.  None is returned for a version that is not pinned.
+    Raises PublishError when there is no name.
+    """
+    try:
+        name, version, *_ = mip._parse(text, version)
+    except ValueError as error:
+        raise PublishError(str(error)) from error
+    return name, version
+
+
+def is_file(name: str) -> bool:
+    """Return whether a name means a single file, and not a package."""
+    return mip._twin(name) is not None
+
+
+def is_local(name: str) -> bool:
+    """Return whether a name is a path."""
+    return ":" not in name and is_place(name)
+
+
+def is_full(url: str) -> bool:
+    """Return whether a URL is not relative: a colon is in its first part."""
+    return ":" in url.split("?")[0].split("/")[0]
+
+
+def document_of(name: str) -> str:
+    """Return the name of the package.json of a package that is not one of an index."""
+    return name if name.endswith(".json") else f"{name.rstrip('/')}/{DOCUMENT}"
+
+
+def url_of(name: str, ref: str | None) -> str:
+    """Return the URL or path of the file `name`; ref: of its repository, if it is in one.
+
+    Raises PublishError for a forge's name that names no file.
+    """
+    try:
+        url: str = mip._url(name, ref)
+    except ValueError as error:
+        raise PublishError(str(error)) from error
+    return url
+
+
+def _row(document: str, ref: str | None) -> list[Any]:
+    """Return a package of a run, of which the document and the version are known."""
+    row: list[Any] = [None] * 16
+    row[mip._KEYED], row[mip._FOUND], row[mip._VERSION] = "", document, ref
+    return row
+
+
+def source_url(source: str, document: str, ref: str | None) -> str:
+    """Return the URL or path of an entry of `urls` in a document that was read at a ref.
+
+    Raises PublishError for one that names no file.
+    """
+    try:
+        url: str = mip._Store._source(None, _row(document, ref), source)
+    except ValueError as error:
+        raise PublishError(str(error)) from error
+    return url
+
+
+class _Asked:
+    """Takes what an entry of `deps` asks for, in the place of a _Store."""
+
+    deps = 0
+
+    def _add(self, line: bytes) -> None:
+        """Keep no line."""
+
+    def _need(self, name: str, version: str | None, asker: str, *more: object) -> None:
+        self.asked = name, version
+
+
+def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[str, str | None]:
+    """Return (name, version) of an entry of `deps`, texts, in a document read at a ref.
+
+    Raises PublishError when there is no name.
+    """
+    asked = _Asked()
+    try:
+        mip._Store._dep(asked, _row(document, ref), entry[0], (*entry, None)[1])
+    except ValueError as error:
+        raise PublishError(str(error)) from error
+    return asked.asked
+
+
+# Why a device refuses a destination, where more can be said than that.
+_UNSAFE = (
+    (r"^(github|gitlab|codeberg|https?):", "is a URL: are destination and URL swapped?"),
+    (r":", "has a colon: fs: is one IDE's word for the root, and FAT takes none"),
+    (r"\\", "has a backslash, which FAT takes for a slash"),
+    (r"~", "has ~, which is for what is staged, and for FAT's short names"),
+    (r'[*?"<>|]', "has a character that FAT refuses"),
+    (r"[\0-\x1f\x7f]", "has a control character"),
+    (r"(^|/)\.\.(/|$)", "leads out of the target"),
+    (r"^[./]*$|/$", "names no file"),
+    (r"(?i)(^|/)\.mip(/|$)", "is in mip's own directory"),
+    (r"(^|/)\s|\s(/|$)", "begins or ends with a space in one of its parts"),
+    (r"\.(/|$)", "ends with a dot in one of its parts, which FAT drops"),
+    (r"", "is too long"),
+)
+
+
+def clean_path(path: str) -> str:
+    """Return the one spelling of a destination, relative to the target.
+
+    Raises PublishError for one where a package may put no file.
+    """
+    try:
+        # CPython encodes no surrogates; a device has none.
+        clean: str = mip._clean(path.encode("utf-8", "replace").decode())
+    except ValueError as error:
+        reason = next(reason for pattern, reason in _UNSAFE if re.search(pattern, path))
+        raise PublishError(f"{path!r} {reason}") from error
+    return clean
+
+
+def clashes(paths: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Yield (number, that of another one, how) for clean paths of which not all can be there.
+
+    how: "twice" (the later one is there), "case" (one file on FAT), "form" (of .py and .mpy only
+    the former is imported), or "directory" (a file and a directory at once).
+    """
+    seen: dict[str, int] = {}
+    directories: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        parts = path.lower().split("/")
+        for end in range(1, len(parts)):
+            directories.setdefault("/".join(parts[:end]), number)
+    for number, path in enumerate(paths):
+        low = path.lower()
+        module = low.removesuffix(".mpy") + ".py" if low.endswith(".mpy") else low
+        other = seen.setdefault(module, number)
+        if other != number:
+            one = paths[other]
+            yield (
+                number,
+                other,
+                "twice" if one == path else "case" if one.lower() == low else "form",
+            )
+        if low in directories:
+            yield number, directories[low], "directory"
+
+
+def refuse_document(data: bytes) -> None:
+    """Raise PublishError for a package.json that a device cannot read, with the line."""
+    try:
+        for _ in mip._entries(io.BytesIO(data), bytearray(256)):
+            pass
+    except ValueError as error:
+        raise PublishError(_where(data, str(error))) from error
+
+
+def _where(data: bytes, reason: str) -> str:
+    """Say by its line what the device says by its byte."""
+    found = re.search(r"from byte (\d+) on", reason)
+    if data.startswith(b"\xef\xbb\xbf"):
+        return "begins with a byte order mark"
+    if not found:
+        return reason
+    if data.lstrip()[:1] == b"[":
+        return "not an object"
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return f"line {line}: not UTF-8"
+    place = min(int(found[1]), len(data))
+    line = data.count(b"\n", 0, place) + 1
+    if place >= len(data.rstrip()):
+        return f"line {line}: ends before the document does"
+    text = data[max(place - 20, 0) : place].decode("utf-8", "replace")
+    return f"line {line}: not JSON up to {text!r}"
+
+
+# --- Fetching and installing ---
+
+
+class Answer(Protocol):
+    """What a session answers with, as `requests` does."""
+
+    status_code: int
+    raw: io.BytesIO
+
+    def close(self) -> None: ...
+
+
+class Fetches(Protocol):
+    """A session, as the device takes one."""
+
+    def get(self, url: str) -> Answer: ...
+
+
+def read(session: Fetches, location: str) -> bytes | None:
+    """Return the content of a URL or path, None where nothing is.
+
+    What may pass is tried again, as on a device.  Raises PublishError, naming the URL or path.
+    """
+    store = mip._Store(".")
+    store.session = session
+
+    def take(location: str) -> bytes | None:
+        stream = store.open(location)
+        if not stream:
+            return None
+        with contextlib.closing(stream):
+            data: bytes = getattr(stream, "raw", stream).read()
+        return data
+
+    try:
+        data: bytes | None = store.attempt(take, location)
+    except (OSError, ValueError) as error:
+        raise PublishError(f"{location}: {mip._reason(error)}") from error
+    return data
+
+
+@dataclass
+class Installed:
+    """A package that the device's code has installed.
+
+    name      as it was asked for, in its one spelling
+    version   the version or ref it was asked for at, None for the latest
+    said      the version that its package.json says
+    index     the index that its hashes belong to
+    document  the URL or path of its package.json, None for a single file
+    files     {path: sha256}
+    needs     the keys of the packages that it needs
+    """
+
+    name: str
+    version: str | None
+    said: str | None
+    index: str | None
+    document: str | None
+    files: dict[str, str] = field(default_factory=dict)
+    needs: list[str] = field(default_factory=list)
+
+
+class _Run(mip._Store):  # type: ignore[name-defined,misc]
+    """A run of the device's code that keeps what it stages: contents, {sha256: bytes}."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.contents: dict[str, bytes] = {}
+
+    def open(self, url: str) -> Any:
+        if any(place in url for place in PLACEHOLDERS):
+            self.doing = url
+            raise ValueError("depends on the board")
+        return super().open(url)
+
+    def _entry(self, package: list[Any], entry: tuple[Any, ...]) -> Any:
+        if isinstance(entry[2], list) and any(isinstance(each, int) for each in entry[2][2:3]):
+            raise ValueError(f"{entry[2][0]} depends on the board")
+        return super()._entry(package, entry)
+
+    def _fetch(self, line: list[Any]) -> Any:
+        sha = super()._fetch(line)
+        if sha:
+            self.contents[sha] = Path(self._staged(line[1])).read_bytes()
+        return sha
+
+    def _check(self, name: str, path: str) -> None:
+        """Take bytecode for any board: what loads it is not this one."""
+
+
+def install(
+    packages: Sequence[str], indexes: Sequence[str], kind: str, session: Fetches
+) -> tuple[dict[str, Installed], dict[str, bytes]]:
+    """Have the device's code install packages; return them with all they need, and contents.
+
+    kind: the bytecode version of the firmware, or "py" for source.
+    The packages are a dict by key, in the order of the record; contents {sha256: bytes}.
+    Raises PublishError for what a device refuses.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        target = f"{directory}/lib"
+        mip._mpy = lambda: 0 if kind == "py" else int(kind)
+        run = _Run(target)
+        try:
+            with run:
+                run.connect(list(indexes), kind != "py", session)
+                run.look()
+                run.change(mip._pairs(list(packages)), ())
+        except InstallError as error:
+            text = str(error).removeprefix(f"{target}/: ").replace(f"{target}/", "")
+            raise PublishError(text) from error
+        record = Path(target, ".mip", "record").read_text("utf-8")
+    found: dict[str, Installed] = {}
+    rows = {row[mip._KEYED]: row for row in run.packages}
+    for line in record.splitlines():
+        what, name, *rest = json.loads(line)
+        if what == "package":
+            row = rows[key_of(name)]
+            place = row[mip._FOUND]
+            package = found[key_of(name)] = Installed(
+                name,
+                row[mip._VERSION],
+                row[mip._SAID],
+                row[mip._INDEXED],
+                place and url_of(place, row[mip._VERSION]),
+            )
+        elif what == "file":
+            package.files[name] = rest[0]
+        elif what == "dep":
+            package.needs.append(key_of(name))
+    return found, run.contents

@@ -1,0 +1,434 @@
+"""Checks the entries of a package.json; see checker.py."""
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from .clients import (
+    CLIENTS,
+    FIELD,
+    Finding,
+    field_dependency,
+    field_url,
+    normal,
+)
+from .device import (
+    ARCHITECTURES,
+    FORGES,
+    LISTS,
+    MAX_ENTRY,
+    PLACEHOLDERS,
+    Fetches,
+    PublishError,
+    clashes,
+    clean_path,
+    dependency,
+    document_of,
+    escape,
+    is_file,
+    is_full,
+    is_place,
+    join,
+    key_of,
+    pinned,
+    read,
+    repository,
+    source_url,
+    url_of,
+)
+from .fetch import Answer
+from .sources import SUB_VERSIONS, build_of
+from .store import NEWEST_MPY, content_path, package_path
+
+# What is looked for in an index, in this order.
+KINDS = (NEWEST_MPY, "py")
+
+# A ref that the repository of a package may be asked for at.
+SOME_REF = "TAG"
+
+# Pages that show a file, with which it is confused.
+PAGES = re.compile(
+    r"https?://(github\.com/[^/]+/[^/]+/(blob|tree)|gitlab\.com/.*/-/(blob|tree)"
+    r"|codeberg\.org/[^/]+/[^/]+/src)/"
+)
+# What looks like a secret in a URL.
+SECRETS = re.compile(
+    r"//[^/@]*:[^/@]*@|[?&][^=&]*(token|secret|password|key|sig)[^=&]*=|gh[a-z]_\w{16}|glpat-\w{8}",
+    re.IGNORECASE,
+)
+# A version that is meant as a range of them.
+RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*].")
+
+
+class Lookup:
+    """Reads what a document names; what lies beside a document on the disk, from there.
+
+    It is a session, too.  failed: whether something could not be read.
+
+    local: the path of the document, or None.  base: the name under which clients know it, and
+    ref at which they ask for it; known: whether that is more than a guess.  offline: whether
+    only the disk is read.
+    """
+
+    def __init__(
+        self,
+        session: Fetches,
+        local: str | None,
+        base: str,
+        ref: str | None,
+        known: bool,
+        offline: bool,
+    ) -> None:
+        self._session = session
+        self._local = local
+        self._offline = offline
+        self._silent: set[str] = set()
+        self.failed = False
+        forge, _, path = base.partition(":")
+        if forge in FORGES:
+            owner, repo, *inside = path.split("/")
+            self._inside = "/".join(inside)
+            pattern = url_of(f"{forge}:{owner}/{repo}/\0", ref)
+        else:
+            pattern = "/".join(base.split("/")[:3]) + "/\0"
+            self._inside = base[len(pattern) - 1 :]
+        self._pattern = re.compile(re.escape(pattern).replace(re.escape("\0"), "(.*)"), re.I)
+        # Of a guess, what is near to the document is on the disk.
+        self._near = "" if known else self._inside.split("/")[0] + "/"
+
+    def read(self, url: str) -> bytes | None:
+        """Return the content of a URL or path, None where nothing is.
+
+        Raises PublishError for what cannot be read.
+        """
+        found = self._pattern.fullmatch(url) if self._local else None
+        if found and found[1].startswith(self._near):
+            beside = posixpath.relpath(found[1], posixpath.dirname(self._inside) or ".")
+            url = posixpath.normpath(posixpath.join(posixpath.dirname(self._local or ""), beside))
+        host = urlsplit(url).netloc if "://" in url else ""
+        if host and (self._offline or host in self._silent):
+            self.failed = True
+            raise PublishError(f"{url}: not looked up")
+        try:
+            return read(self._session, url)
+        except PublishError:
+            self.failed = True
+            self._silent.add(host)
+            raise
+
+    def get(self, url: str) -> Answer:
+        """Answer as a session does."""
+        data = self.read(url)
+        return Answer(404) if data is None else Answer(200, data)
+
+
+class EntryChecker:
+    """Checks the entries of a document, one kind after the other.
+
+    document: a dict.  location: the URL or path that it was read from; base: the name under
+    which clients know it, and ref: at which they ask for it, or None.
+    index: of the packages that it needs.  mpy_version: that bytecode should have, a number.
+    lookup: a Lookup, or None to look nothing up.
+    """
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        location: str,
+        base: str,
+        ref: str | None,
+        index: str,
+        mpy_version: int,
+        lookup: Lookup | None,
+    ) -> None:
+        self._document = document
+        self._location = location
+        self._base = base
+        self._ref = ref
+        self._index = index
+        self._mpy_version = mpy_version
+        self._lookup = lookup
+        self._found: list[Finding] = []
+        self._paths: list[tuple[str, str, str]] = []  # (entry, path, source) of all files
+
+    def findings(self) -> list[Finding]:
+        """Return all Findings."""
+        for key in LISTS:
+            for number, value in self._entries(key):
+                entry = f"{key}[{number}]"
+                if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_ENTRY:
+                    self._error(entry, f"more than {MAX_ENTRY} bytes", ("ours",))
+                try:
+                    getattr(self, f"_check_{key}")(entry, *value)
+                except PublishError as error:
+                    self._error(entry, str(error))
+        self._check_clashes()
+        self._check_hidden()
+        self._check_place_of_hashes()
+        self._check_versions()
+        return self._found
+
+    def _entries(self, key: str) -> Iterator[tuple[int, list[str]]]:
+        """Yield (number, [text, text]) for what can be read of the entries of a key."""
+        entries = self._document.get(key)
+        for number, entry in enumerate(entries if isinstance(entries, list) else []):
+            if isinstance(entry, str):
+                entry = [entry]
+            texts = isinstance(entry, list) and all(isinstance(each, str) for each in entry[:2])
+            if texts and len(entry) >= (1 if key == "deps" else 2):
+                yield number, entry[:2]
+
+    def _is_for_some(self, entry: str) -> bool:
+        """Return whether an entry is for some boards: one of several for the same destination."""
+        key, number = entry.rstrip("]").split("[")
+        third = self._document[key][int(number)][2:3]
+        return bool(third) and isinstance(third[0], int)
+
+    def _error(self, entry: str, reason: str, clients: tuple[str, ...] = CLIENTS) -> None:
+        self._found.append(Finding(entry, reason, clients))
+
+    def _warn(self, entry: str, reason: str, clients: tuple[str, ...] = CLIENTS) -> None:
+        self._found.append(Finding(entry, reason, clients, warning=True))
+
+    def _look(self, entry: str, url: str) -> tuple[bool, bytes | None]:
+        """Return whether a URL could be looked up, and what is there, if anything."""
+        if not self._lookup:
+            return False, None
+        try:
+            return True, self._lookup.read(url)
+        except PublishError as error:
+            self._warn(entry, f"could not look: {error}")
+            return False, None
+
+    # --- Destinations ---
+
+    def _check_destination(self, entry: str, written: str, source: str) -> None:
+        """Check where a file goes; keep it for those checks that compare files."""
+        try:
+            path = clean_path(written)
+        except PublishError as error:
+            own = re.search(r'(^|/)\.mip(/|$)|[*?"<>|~]|\.$', written.lower())
+            own = None if re.search(r"(^|/)\.\.(/|$)|^\.?$", written) else own
+            self._error(entry, str(error), ("ours",) if own else CLIENTS)
+            return
+        if not self._is_for_some(entry):
+            self._paths.append((entry, path, source))
+        if written.startswith("/"):
+            self._warn(entry, f"{written!r} goes below lib as {path}, not to the root")
+        elif written != path:
+            self._warn(entry, f"{written!r} is installed as {path}: write that")
+        if path.lower().startswith("lib/"):
+            self._warn(entry, f"goes to lib/{path}, as all paths are below lib already")
+        if path in ("boot.py", "main.py"):
+            self._warn(entry, f"MicroPython runs {path} from the root only, this goes below lib")
+
+    def _check_clashes(self) -> None:
+        """Compare all destinations: what cannot both be there."""
+        for number, other_number, how in clashes([path for _, path, _ in self._paths]):
+            entry, path, source = self._paths[number]
+            other_entry, other, other_source = self._paths[other_number]
+            see = f"see {other_entry}"
+            if how == "twice" and other_source == source:
+                self._warn(entry, f"{path} is there twice, {see}")
+            elif how == "twice":
+                self._warn(entry, f"{path} from two places, {see}")
+            elif how == "case":
+                self._error(entry, f"{path} and {other} are one file on FAT, {see}")
+            elif how == "form":
+                self._warn(entry, f"of {path} and {other} only the .py is imported, {see}")
+            else:
+                self._error(entry, f"{path} is also a directory, of {other}, {see}")
+
+    def _check_hidden(self) -> None:
+        """Find modules that are hidden by a package of the same name."""
+        directories = {
+            "/".join(path.lower().split("/")[:end]): path
+            for _, path, _ in reversed(self._paths)
+            for end in range(1, path.count("/") + 1)
+        }
+        for entry, path, _ in self._paths:
+            stem = re.sub(r"\.m?py$", "", path)
+            if stem != path and stem.lower() in directories:
+                other = directories[stem.lower()]
+                self._warn(entry, f"import takes the directory of {other}, not {path}")
+
+    # --- Files ---
+
+    def _check_urls(self, entry: str, written: str, source: str) -> None:
+        self._check_destination(entry, written, source)
+        if not source:
+            return  # its shape has been told
+        full = join(self._base, source)
+        forge = full.split(":")[0]
+        if is_full(source) and forge not in FORGES and forge not in ("http", "https"):
+            self._error(entry, f"{source!r}: no client knows this kind of URL")
+            return
+        if PAGES.match(full):
+            self._error(
+                entry, f"{source!r} is a page that shows the file: name it github:ORG/REPO/PATH"
+            )
+            return
+        if SECRETS.search(full):
+            self._warn(entry, "there is a secret in the URL, which everybody can read")
+        url = source_url(source, self._base, self._ref)
+        self._check_field_url(entry, source, url)
+        if any(place in url for place in PLACEHOLDERS):
+            self._check_builds(entry, source, url)
+        else:
+            self._check_file(entry, written, source, url)
+
+    def _check_field_url(self, entry: str, source: str, url: str) -> None:
+        """Compare what upstream and mpremote fetch with what is meant."""
+        theirs = field_url(self._base, source, self._ref)
+        if normal(theirs) != normal(url):
+            reason = f"{source!r} means {url}, they fetch {theirs}"
+            if repository(source) and "@" in source:
+                reason += ": they know no @ in URLs"
+            self._error(entry, reason, FIELD)
+        elif escape(theirs) != theirs:
+            ascii = theirs.isascii()
+            reason = f"{source!r}: they send {'spaces' if ascii else 'letters'} as they are"
+            self._error(entry, reason, FIELD if ascii else ("mpremote",))
+        elif repository(self._base) and not self._ref:
+            meant = source_url(source, self._base, SOME_REF)
+            theirs = field_url(self._base, source, SOME_REF)
+            if normal(theirs) != normal(meant):
+                self._warn(entry, f"installed @{SOME_REF}, they fetch {theirs}", FIELD)
+        if re.search(r"(^|/)\.\.?(/|$)", source):
+            self._warn(
+                entry, f"{source!r}: they send the dots, not every server takes them", FIELD
+            )
+
+    def _check_file(self, entry: str, written: str, source: str, url: str) -> None:
+        """Look if a file is there and, if it is bytecode, whether it can be loaded."""
+        looked, data = self._look(entry, url)
+        if looked and data is None:
+            self._error(entry, f"{source!r}: there is no such file")
+        elif data is not None and written.endswith(".mpy"):
+            self._check_bytecode(entry, data)
+
+    def _check_bytecode(self, entry: str, data: bytes, build: str | None = None) -> None:
+        """Check the head of a .mpy file. build: what it should be for."""
+        if data[:1] != b"M" or len(data) < 4:
+            self._error(entry, "not bytecode, though it is called .mpy")
+            return
+        if data[1] != self._mpy_version:
+            self._error(
+                entry, f"bytecode of version {data[1]}, firmware takes {self._mpy_version}"
+            )
+        native = build_of(data)
+        if build and native and build.split("_")[0] not in ("", native.split("_")[0]):
+            arch = build.split("_")[0]
+            self._error(entry, f"the build for {arch} is for {native.split('_')[0]}")
+        elif native and not build:
+            self._warn(entry, f"native code, which only boards with {native.split('_')[0]} load")
+
+    def _check_builds(self, entry: str, source: str, url: str) -> None:
+        """Check a URL that stands for one file for each architecture."""
+        reason = f"{source!r}: they know no {' or '.join(PLACEHOLDERS)}"
+        if not self._lookup:
+            self._warn(entry, reason, FIELD)
+            return
+        there: dict[str, None] = {}
+        for arch in ARCHITECTURES:
+            for sub in SUB_VERSIONS:
+                version = f"{self._mpy_version}.{sub}"
+                place = url.replace(PLACEHOLDERS[0], arch).replace(PLACEHOLDERS[1], version)
+                _, data = self._look(entry, place)
+                if data is not None:
+                    there[arch] = None
+                    named = arch if PLACEHOLDERS[0] in url else ""
+                    self._check_bytecode(entry, data, f"{named}_{version}")
+                if PLACEHOLDERS[1] not in url:
+                    break
+        if not there and not self._lookup.failed:
+            self._error(entry, f"{source!r}: there is no build for any architecture")
+        else:
+            self._warn(entry, f"{reason}; there are builds for {', '.join(there)}", FIELD)
+
+    # --- Files of an index ---
+
+    def _check_hashes(self, entry: str, written: str, hash: str) -> None:
+        self._check_destination(entry, written, hash)
+        root = self._root()
+        if not root or not re.fullmatch("[0-9a-f]{8,64}", hash):
+            return
+        place = f"{root}/{content_path(hash)}"
+        looked, data = self._look(entry, place)
+        if looked and data is None:
+            self._error(entry, f"{place}: there is no such file")
+        elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
+            self._error(entry, f"{place} is damaged: it has another hash")
+        elif data is not None and written.endswith(".mpy"):
+            self._check_bytecode(entry, data)
+
+    def _check_place_of_hashes(self) -> None:
+        if self._document.get("hashes") and not self._root():
+            self._error("hashes", "files of an index, and this is in none: use urls")
+
+    def _root(self) -> str | None:
+        """Return the index that the document is in, a URL or path, or None."""
+        found = re.fullmatch(r"(.*)/package/[^/]+/[^/]+/[^/]+\.json", self._location)
+        return found[1] if found else None
+
+    # --- Dependencies ---
+
+    def _check_deps(self, entry: str, *texts: str) -> None:
+        name, version = dependency(texts, self._base, self._ref)
+        if RANGES.search(version or ""):
+            self._error(entry, f'{version!r}: there are no ranges: name a version, or "latest"')
+            return
+        if not is_place(name):
+            if ".." in name or "/" in (version or ""):
+                raise PublishError(f"{name!r} is not the name of a package")
+            urls = [f"{self._index}/{package_path(kind, name, version)}" for kind in KINDS]
+            self._check_shadows(entry, name)
+        else:
+            forge = name.split(":")[0]
+            if forge not in FORGES and forge not in ("http", "https"):
+                raise PublishError(f"{name!r}: no client knows this kind of URL")
+            urls = [url_of(name if is_file(name) else document_of(name), version)]
+        if len(texts) == 2:
+            self._check_field_dependency(entry, texts[0], texts[1], urls[0])
+        if urls[0] == url_of(self._base, self._ref):
+            self._error(entry, f"{texts[0]!r} is the package itself: they never end", FIELD)
+            return
+        for url in urls:
+            looked, data = self._look(entry, url)
+            if not looked or data is not None:
+                return
+        self._error(entry, f"{texts[0]!r}: there is no such package, no {urls[0]}")
+
+    def _check_shadows(self, entry: str, name: str) -> None:
+        """Find a file of the package where one that it needs has its own."""
+        for other_entry, path, _ in self._paths:
+            if re.sub(r"\.m?py$", "", path.split("/")[0]).lower() == name.lower():
+                reason = f"{name} and {path} are in one place, see {other_entry}"
+                self._warn(entry, f"{reason}: one hides the other")
+                return
+
+    def _check_field_dependency(self, entry: str, written: str, version: str, url: str) -> None:
+        """Compare what upstream and mpremote fetch with what is meant."""
+        theirs = field_dependency(written, version, self._index)
+        if normal(theirs) != normal(url):
+            reason = f"{written!r} means {url}, they fetch {theirs}"
+            if repository(written) and not pinned(version):
+                reason += f": {version!r} is a branch to them"
+            self._error(entry, reason, FIELD)
+
+    def _check_versions(self) -> None:
+        """Find packages that are needed in two versions."""
+        seen: dict[str, tuple[int, str | None]] = {}
+        for number, texts in self._entries("deps"):
+            try:
+                name, version = dependency(texts, self._base, self._ref)
+            except PublishError:
+                continue  # which has been told
+            other, other_version = seen.setdefault(key_of(name), (number, version))
+            if version != other_version and version and other_version:
+                reason = f"{name} is needed in two versions, see deps[{other}]"
+                self._error(f"deps[{number}]", reason, ("ours",))

@@ -1,0 +1,206 @@
+"""Publishes what others published, pinned, as an index of one's own: `mip-index mirror`."""
+
+import functools
+import posixpath
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from . import json_reader
+from .device import (
+    DOCUMENT,
+    MAX_HASH_LENGTH,
+    PUBLIC_INDEX,
+    Fetches,
+    Installed,
+    PublishError,
+    install,
+    is_local,
+    is_place,
+    key_of,
+    parse,
+    pinned,
+    read,
+)
+from .fetch import Session
+from .store import FACTS, Index, Release, build_time, is_name, is_version
+
+# The key of a package's JSON that says of which packages it has the files: [name, version].
+FROM = "from"
+
+
+def mirror(
+    packages: Sequence[str],
+    output: str | Path,
+    *,
+    indexes: Sequence[str] = (PUBLIC_INDEX,),
+    hash_length: int | None = None,
+    mpy_versions: Sequence[str] = (),
+    name: str | None = None,
+    version: str | None = None,
+    url: str | None = None,
+    session: Fetches | None = None,
+    say: Callable[[str], object] = print,
+) -> list[tuple[str, str]]:
+    """Publish packages, with all that they need, in the index in `output`.
+
+    packages: a list of names as a device takes them.  indexes: where names are looked up.
+    hash_length: digits of hashes; all 64 are proof of what is installed.  mpy_versions: the
+    bytecode versions to mirror; source is mirrored, too.  url: where it will be served.  Left
+    out, these are as they were, or 64 and the newest.
+    name, version: what the package is called in the index, where it is a single one.
+    session: what fetches.  say: a function that is called with a line about what was left out.
+
+    The packages are installed into an empty directory, by the device's own code, in one call.
+    Each is published with the files of all that it needs, so that what is installed from there
+    depends on nothing else.  Returns a list of (name, version) that are
+    new.  Raises PublishError for what a
+    device would refuse, and for a package that differs from what is published under its version;
+    OSError if the index cannot be written.
+    """
+    updated = build_time()
+    session = session or Session()
+    packages = list(packages)
+    keys = [key_of(parse(text)[0]) for text in packages]
+    with Index(output) as index:
+        index.choose(hash_length, mpy_versions, url, MAX_HASH_LENGTH)
+        found, contents = _install(packages, indexes, index.mpy_versions, session, say)
+        facts = functools.partial(_facts, session)
+        releases: dict[str, tuple[str, Release]] = {}
+        for key in keys:
+            release = _release(key, found, contents, facts, name, version)
+            other = releases.setdefault(release.name, (key, release))[0]
+            if other != key:
+                raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
+        return index.publish([release for _, release in releases.values()], updated)
+
+
+def _install(
+    packages: list[str],
+    indexes: Sequence[str],
+    mpy_versions: Sequence[str],
+    session: Fetches,
+    say: Callable[[str], object],
+) -> tuple[dict[str, dict[str, Installed]], dict[str, bytes]]:
+    """Install in each form that there is; return {form: {key: Installed}}, {sha256: bytes}."""
+    found = {}
+    contents: dict[str, bytes] = {}
+    for kind in (*mpy_versions, "py"):
+        try:
+            found[kind], more = install(packages, indexes, kind, session)
+        except PublishError as error:
+            if kind != "py" or not found or "so there is no package" not in str(error):
+                raise
+            say(f"No source, only bytecode: {error}")
+        else:
+            contents |= more
+    return found, contents
+
+
+def _release(
+    key: str,
+    found: dict[str, dict[str, Installed]],
+    contents: dict[str, bytes],
+    facts: Callable[[Installed], dict[str, Any]],
+    name: str | None,
+    version: str | None,
+) -> Release:
+    """Return the Release of an asked package."""
+    kinds = tuple(found)
+    needed = {kind: _needed(key, found[kind]) for kind in kinds}
+    first = needed[kinds[0]]
+    said = facts(first[0])
+
+    def files(kind: str) -> dict[str, bytes]:
+        files = {path: sha for each in needed[kind] for path, sha in each.files.items()}
+        return {path: contents[files[path]] for path in sorted(files)}
+
+    return Release(
+        name=name or _name(first[0], said),
+        version=version or _version(first[0]),
+        kinds=kinds,
+        files=files,
+        lasting=kinds,
+        facts=said,
+        owners={path: each.name for each in reversed(first) for path in each.files},
+        needs=[each.name for each in first[1:]],
+        more={FROM: [[_public(each.name), _own_version(each)] for each in first]},
+    )
+
+
+def _needed(key: str, packages: dict[str, Installed]) -> list[Installed]:
+    """Return a list of the package `key` and all that it needs, each once."""
+    keys = [key]
+    for each in keys:  # which grows meanwhile
+        keys += [need for need in dict.fromkeys(packages[each].needs) if need not in keys]
+    return [packages[each] for each in keys]
+
+
+def _facts(session: Fetches, package: Installed) -> dict[str, Any]:
+    """Return what the authors say of a package: its package.json, and the index that has it."""
+    facts: dict[str, Any] = {}
+    if package.document:
+        facts |= _json(session, package.document)
+    if package.index and not is_place(package.name):
+        for entry in _json(session, f"{package.index}/index.json").get("packages", []):
+            if entry.get("name", "").lower() == package.name.lower():
+                facts |= {key: entry[key] for key in FACTS if entry.get(key)}
+    return facts
+
+
+def _json(session: Fetches, location: str) -> dict[str, Any]:
+    """Return the object at a URL or path; an empty one if there is none."""
+    try:
+        value = json_reader.loads(read(session, location) or b"{}")
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def _public(name: str) -> str:
+    """Return a name as it may be published: of a path on this machine, only the last part."""
+    return posixpath.basename(_place(name)) if is_local(name) else name
+
+
+def _place(name: str) -> str:
+    """Return the URL or path of a package without the name of its package.json."""
+    path = Path(name).resolve().as_posix() if is_local(name) else name
+    path = urlsplit(path).path if "//" in path else path
+    return path.removesuffix(f"/{DOCUMENT}")
+
+
+def _name(package: Installed, facts: dict[str, Any]) -> str:
+    """Return what a package is called in an index.
+
+    That is its name in an index, the `name` that its package.json says, or the last part of its
+    URL or path.  Raises PublishError when that cannot be a name.
+    """
+    if not is_place(package.name):
+        return package.name
+    own = facts.get("name")
+    if isinstance(own, str) and is_name(own):
+        return own
+    last = posixpath.basename(_place(package.name))
+    last = last if is_name(last) else posixpath.splitext(last)[0]
+    if not is_name(last):
+        raise PublishError(f"{package.name}: no name for an index in it: give a --name")
+    return last
+
+
+def _version(package: Installed) -> str:
+    """Return the version of a package in an index.
+
+    That is the version that was asked of an index, the one that the package.json says, or the
+    ref of the repository.  Raises PublishError when there is none that an index can have.
+    """
+    own, asked = package.said, pinned(package.version)
+    for version in (own, asked) if is_place(package.name) else (asked, own):
+        if version and is_version(version):
+            return version
+    raise PublishError(f"{package.name}: no version for an index: give a --version")
+
+
+def _own_version(package: Installed) -> str:
+    """Return the version of a package that others are told: its ref, or what it says."""
+    return package.version or package.said or "latest"

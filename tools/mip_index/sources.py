@@ -1,0 +1,408 @@
+"""Packages as their authors write them: a manifest.py, or a package.json with relative URLs."""
+
+import fnmatch
+import json
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from .device import (
+    ARCHITECTURES,
+    PLACEHOLDERS,
+    PublishError,
+    clean_path,
+    is_full,
+    is_local,
+    parse,
+    repository,
+)
+from .store import is_name, is_version
+
+# What makes a directory a package; the first goes before the second.
+PACKAGE_FILES = ("manifest.py", "package.json")
+# What lies beside a package and is not for boards.
+NOT_FOR_BOARDS = (
+    *(*PACKAGE_FILES, "*.md", "*.rst", "*.toml", "*.cfg", "*.ini", "Makefile"),
+    *("LICENSE*", "LICENCE*", "COPYING*", "README*", "CHANGE*", "setup.py", "conftest.py"),
+    *("test", "tests", "test_*", "example*", "doc", "docs", "__pycache__", "*.pyc", ".*"),
+)
+# Sub-versions of bytecode that native code can have been built for.
+SUB_VERSIONS = range(4)
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a package.
+
+    path     where it goes on the device
+    source   where it is now; of native code, the first of its builds
+    opt      mpy-cross's -O for it, None where nothing was said
+    version  what `__version__` is to be, where a module does not say so itself
+    builds   {"ARCHITECTURE_VERSION": where it is} of native code with a build for each
+    """
+
+    path: str
+    source: Path
+    opt: int | None = None
+    version: str | None = None
+    builds: tuple[tuple[str, Path], ...] = ()
+
+    def data(self, build: str | None = None) -> bytes:
+        """Return what is published. build: of those of native code."""
+        data = dict(self.builds).get(build or "", self.source).read_bytes()
+        if self.version and self.path.endswith(".py"):
+            # As micropython-lib's build does it: on Linux, with the line ends of text files.
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if b"__version__ =" not in data:
+                data += f"\n\n__version__ = {self.version!r}\n".encode()
+        return data
+
+
+@dataclass(frozen=True)
+class Need:
+    """A package that another one needs; `options` are for its manifest."""
+
+    name: str
+    version: str = "latest"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Source:
+    """A package as its author wrote it.
+
+    path   its manifest.py or package.json
+    root   the directory that its files may be in
+    items  its files and what it needs, in the order in which they were named
+    """
+
+    name: str
+    path: Path
+    root: Path
+    metadata: dict[str, Any] = field(default_factory=dict)
+    items: list[File | Need] = field(default_factory=list)
+
+    @property
+    def files(self) -> list[File]:
+        """The files of the package itself."""
+        return [item for item in self.items if isinstance(item, File)]
+
+    @property
+    def version(self) -> str:
+        """The package's version. Raises PublishError if it has none that can be published."""
+        version = self.metadata.get("version")
+        if version is None:
+            raise PublishError(f"{self.path}: the package has no version")
+        if not is_version(version):
+            raise PublishError(f"{self.path}: this cannot be a version: {version!r}")
+        return str(version)
+
+    def add(self, path: str, source: Path, opt: int | None = None) -> None:
+        """Add a file; path: where it goes on the device, relative, with slashes.
+
+        Raises PublishError for a path that no client may write, and for a file elsewhere.
+        """
+        try:
+            path = clean_path(path)
+        except PublishError as error:
+            raise PublishError(f"{self.path}: {error}") from error
+        builds = tuple(_builds(source))
+        for each in [there for _, there in builds] or [source]:
+            if not each.resolve().is_relative_to(self.root.resolve()):
+                raise PublishError(f"{self.path}: {each} leads out of {self.root}")
+        self.items.append(File(path, builds[0][1] if builds else source, opt, builds=builds))
+
+    def left_out(self, output: Path | None = None) -> list[str]:
+        """Return what lies beside the files, and is none of them: paths, directories with /."""
+        top = self.path.parent
+        taken = {file.source.resolve() for file in self.files}
+        taken |= {there.resolve() for file in self.files for _, there in file.builds}
+        above = {parent for path in taken for parent in path.parents}
+        found = []
+        for directory in sorted(above | {top.resolve()}):
+            if directory.is_relative_to(top.resolve()):
+                for path in sorted(directory.iterdir()):
+                    known = any(fnmatch.fnmatch(path.name, known) for known in NOT_FOR_BOARDS)
+                    # What else is in a repository is not beside the package.
+                    known = known or path.is_dir() and directory == top.resolve()
+                    if not (known or path in taken or path in above or path == output):
+                        name = path.relative_to(top.resolve()).as_posix()
+                        found.append(name + "/" * path.is_dir())
+        return found
+
+
+def _builds(source: Path) -> Iterator[tuple[str, Path]]:
+    """Yield (build, path) of what there is of a path with {MPY_ARCH} or {MPY_VERSION} in it."""
+    text = source.as_posix()
+    if not any(place in text for place in PLACEHOLDERS):
+        return
+    found = False
+    for arch in ARCHITECTURES:
+        for version in (f"6.{sub}" for sub in SUB_VERSIONS):
+            path = Path(text.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version))
+            if path.is_file() and build_of(path.read_bytes()) == f"{arch}_{version}":
+                found = True
+                yield f"{arch}_{version}", path
+    if not found:
+        raise PublishError(f"{source}: there is no build for any architecture")
+
+
+def build_of(data: bytes) -> str | None:
+    """Return for what a .mpy file is, as ARCHITECTURE_VERSION; None if it is not native code."""
+    number = data[2] >> 2 & 15 if len(data) > 2 and data[:1] == b"M" else 0
+    if not 0 < number <= len(ARCHITECTURES):
+        return None
+    return f"{ARCHITECTURES[number - 1]}_{data[1]}.{data[2] & 3}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A directory with a package, and the one that was named, in which it was found."""
+
+    directory: Path
+    root: Path
+
+
+def find_packages(
+    sources: Sequence[str | os.PathLike[str]], output: Path | None = None, name: str | None = None
+) -> dict[str, Found]:
+    """Return a dict of name -> Found of all packages in `sources`, a list of directories.
+
+    A directory with a manifest.py or a package.json is a package and has its name; any other
+    directory stands for the packages somewhere in it, but not in `output`.
+    name: what a single package is called.
+    Raises PublishError for one in which there is none, and for two packages of the same name,
+    in whichever case.
+    """
+    packages: dict[str, Found] = {}
+    before: dict[str, Path] = {}
+    for source in sources:
+        found = [
+            Path(directory)
+            for directory, inside, files in os.walk(source)
+            if _is_package(directory, inside, files, output)
+        ]
+        if not found:
+            raise PublishError(f"{source}: no manifest.py or package.json in it")
+        for directory in found:
+            called = name or directory.resolve().name
+            if not is_name(called):
+                raise PublishError(f"{directory}: this cannot be a package's name: {called!r}")
+            other = before.setdefault(called.lower(), directory)
+            if other.resolve() != directory.resolve():
+                raise PublishError(f"{directory}: {called} is also in {other}")
+            packages.setdefault(called, Found(directory, Path(source)))
+    return packages
+
+
+def _is_package(directory: str, inside: list[str], files: list[str], output: Path | None) -> bool:
+    """Say whether a directory is a package, from its lists of directories and files.
+
+    Also has os.walk leave out what cannot hold a package: a package, hidden directories, output.
+    """
+    is_package = any(name in files for name in PACKAGE_FILES)
+    inside[:] = sorted(
+        name
+        for name in inside
+        if not is_package and name[0] != "." and Path(directory, name).resolve() != output
+    )
+    return is_package
+
+
+def read_source(
+    directory: Path,
+    options: dict[str, Any] | None = None,
+    *,
+    root: Path | None = None,
+    name: str | None = None,
+) -> Source:
+    """Read the package in `directory`; return a Source.
+
+    A manifest.py goes before a package.json, which may be there for who installs from the
+    repository.  options: values for the manifest's `options`.  root: the directory that files of
+    a manifest may come from, as a manifest may share those of its neighbours; a package.json
+    has those in its own directory.
+    Raises PublishError for a mistake in either, and for files that are not there, naming all.
+    """
+    name = name or directory.resolve().name
+    if (directory / "manifest.py").is_file():
+        path = directory / "manifest.py"
+        source = Manifest(Source(name, path, root or directory), options or {}).source
+    else:
+        source = _read_package_json(Source(name, directory / "package.json", directory))
+    missing = [str(file.source) for file in source.files if not file.source.is_file()]
+    if missing:
+        raise PublishError(f"{source.path}: no such file: {', '.join(missing)}")
+    return source
+
+
+class Options:
+    """What a manifest knows as `options`: values from who includes or requires it.
+
+    One that was neither given nor has a default is None.
+    """
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self._defaults: dict[str, Any] = {}
+
+    def defaults(self, **defaults: Any) -> None:
+        """Say what options are worth if they are not given."""
+        self._defaults.update(defaults)
+
+    __call__ = defaults
+
+    def __getattr__(self, name: str) -> Any:
+        return self._given.get(name, self._defaults.get(name))
+
+
+class Manifest:
+    """Runs a manifest.py; `source` is then the package that it describes.
+
+    The methods without underscore are the functions that a manifest can call, with the
+    parameters they have in MicroPython's documentation ("MicroPython manifest files").  Paths
+    are relative to the manifest that names them.
+    """
+
+    def __init__(self, source: Source, options: dict[str, Any]) -> None:
+        """Run the manifest of a Source. Raises PublishError for whatever goes wrong in it."""
+        self.source = source
+        self._directory = source.path.parent
+        self._done: set[Path] = set()
+        self._run(source.path, options)
+        version = source.metadata.get("version")
+        source.items = [
+            replace(item, version=version) if isinstance(item, File) else item
+            for item in source.items
+        ]
+
+    def metadata(self, **metadata: Any) -> None:
+        """Take the package's version, description, license and author, and other facts."""
+        self.source.metadata.update(metadata)
+
+    def package(
+        self,
+        package_path: str,
+        files: Sequence[str] | None = None,
+        base_path: str = ".",
+        opt: int | None = None,
+    ) -> None:
+        """Add a directory of modules: all .py files in it, or only `files`, of any kind."""
+        base = self._directory / base_path
+        directory = base / package_path
+        if files is None:
+            found = list(self._modules(directory, set()))
+            if not found:
+                raise PublishError(f"{self.source.path}: no .py file in {directory}")
+        else:
+            found = [directory / name for name in files]
+        for path in found:
+            self.source.add(path.relative_to(base).as_posix(), path, opt)
+
+    def module(self, module_path: str, base_path: str = ".", opt: int | None = None) -> None:
+        """Add a single module."""
+        self.source.add(module_path, self._directory / base_path / module_path, opt)
+
+    def require(
+        self,
+        name: str,
+        version: str | None = None,
+        pypi: str | None = None,
+        library: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Say that the package needs another; pypi and library have no meaning here."""
+        self.source.items.append(Need(name, version or "latest", options))
+
+    def include(self, manifest_path: str | Sequence[str], **options: Any) -> None:
+        """Run other manifests, as a part of this one: a path, or a list of paths."""
+        paths = [manifest_path] if isinstance(manifest_path, str) else manifest_path
+        for name in paths:
+            path = self._directory / name
+            self._run(path / "manifest.py" if path.is_dir() else path, options)
+
+    def add_library(self, library: str, library_path: str, prepend: bool = False) -> None:
+        """Do nothing: what is required is looked for among the sources."""
+
+    def c_module(self, module_path: str) -> None:
+        """Do nothing: C modules are for firmware."""
+
+    def _modules(self, directory: Path, seen: set[Path]) -> Iterator[Path]:
+        """Yield the .py files in a directory, then those in the directories in it, sorted."""
+        if directory.resolve() in seen:
+            return  # a link that leads round in a circle
+        seen.add(directory.resolve())
+        inside = sorted(directory.iterdir()) if directory.is_dir() else []
+        yield from (path for path in inside if path.suffix == ".py" and path.is_file())
+        for path in inside:
+            if path.is_dir():
+                yield from self._modules(path, seen)
+
+    def _run(self, path: Path, options: dict[str, Any]) -> None:
+        """Run the manifest at `path`, unless it has been run."""
+        if path.resolve() in self._done:
+            return
+        self._done.add(path.resolve())
+        names = ("metadata", "package", "module", "require", "include", "add_library", "c_module")
+        functions = {name: getattr(self, name) for name in names}
+        outer, self._directory = self._directory, path.parent
+        try:
+            code = compile(path.read_text("utf-8"), str(path), "exec")
+            exec(code, {**functions, "options": Options(options)})
+        except PublishError:
+            raise
+        except Exception as error:
+            # A manifest is a program: anything can go wrong in it.
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [f"line {frame.lineno}: " for frame in frames if frame.filename == str(path)]
+            where = lines[-1] if lines else ""
+            raise PublishError(f"{path}: {where}{type(error).__name__}: {error}") from error
+        finally:
+            self._directory = outer
+
+
+def _read_package_json(source: Source) -> Source:
+    """Fill a Source from its package.json.
+
+    Its `urls` have to be relative: an index serves files that it has.  Raises PublishError for a
+    mistake in it.
+    """
+    path = source.path
+    try:
+        package = json.loads(path.read_text("utf-8"))
+        source.metadata = package
+        for destination, url in package.get("urls", []):
+            if is_full(url) or url.startswith("/"):
+                raise PublishError(f"{path}: not a relative URL, so it cannot be published: {url}")
+            source.add(destination, path.parent / url)
+        for entry in package.get("deps", []):
+            source.items.append(_read_dependency(entry, path))
+        hashes = package.get("hashes")
+    except PublishError:
+        raise
+    except (ValueError, TypeError, AttributeError) as error:
+        # json, or the unpacking of something that is not what it ought to be.
+        raise PublishError(f"{path}: not a package.json: {error}") from error
+    if hashes:
+        raise PublishError(f"{path}: has `hashes`; they are files of another index")
+    return source
+
+
+def _read_dependency(entry: object, path: Path) -> Need:
+    """Return the Need that an entry of `deps` means: [name, version], [name], or a string.
+
+    It is published as all clients can read it: to some, "latest" is a branch of a repository.
+    """
+    texts = entry[:2] if isinstance(entry, list) else [entry]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"a dependency has a name and a version, not {entry!r}")
+    try:
+        name, version = parse(*texts)
+    except PublishError as error:
+        raise PublishError(f"{path}: {error}") from error
+    if is_local(name):
+        raise PublishError(f"{path}: not a name, so it cannot be published: {name}")
+    return Need(name, version or ("" if repository(name) else "latest"))
