@@ -1,9 +1,10 @@
 """Makes an index from packages as their authors have them: `mip-index build`."""
 
+import contextlib
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ def build(
     *,
     opt: int | None = None,
     name: str | None = None,
+    license: str = "",
     url: str | None = None,
     say: Callable[[str], object] = _to_stderr,
 ) -> list[tuple[str, str]]:
@@ -37,7 +39,7 @@ def build(
     mpy_versions: the bytecode versions to compile for; source is always published.  url: where
     it will be served.  Left out, these are as they were before.
     opt: mpy-cross's -O for modules of which a manifest says none; None is mpy-cross's own, as in
-    the public index.  name: what a single package is called.
+    the public index.  name: what a single package is called.  license: of those that say none.
     say: a function that is called with a line about files that are left out.
 
     Native code is published in an index of its own for each architecture, in `output`.
@@ -54,7 +56,7 @@ def build(
         raise PublishError("a name is for a single package")
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url)
-        packages = [flatten(each, found, opt) for each in sorted(found)]
+        packages = [flatten(each, found, opt, license) for each in sorted(found)]
         for package in packages:
             rest = package.source.left_out(where)
             if rest:
@@ -94,11 +96,12 @@ class Package:
 
     files: a dict of path -> File; owners: of path -> the package it comes from; inside: names of
     the packages whose files it has; deps: [name, version] of those that are not among the
-    sources.  opt: -O where a manifest says none.
+    sources.  opt: -O where a manifest says none; license: that of the package.
     """
 
     source: Source
     opt: int | None
+    license: str
     path: str
     files: dict[str, File] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
@@ -118,8 +121,9 @@ class Package:
             version=self.source.version,
             kinds=kinds,
             lasting=("py",) if "py" in kinds else (),
+            fixed={path for path, file in self.files.items() if tag in dict(file.builds)},
             files=functools.partial(self.contents, tag=tag),
-            facts=self.source.metadata,
+            facts={**self.source.metadata, "license": self.license},
             path=self.path,
             needs=[name for name in self.inside if name != self.source.name],
             deps=self.deps,
@@ -127,18 +131,25 @@ class Package:
         )
 
     def natives(self, mpy_versions: Sequence[str]) -> list[str]:
-        """Return the architectures and versions for which it has native code."""
-        found = {build for file in self.files.values() for build, _ in file.builds}
+        """Return the architectures and versions for which all of its native code can be had."""
+        builds = {build for file in self.files.values() for build, _ in file.builds}
+        every: list[set[str]] = []
         for file in self.files.values():
-            for mpy in mpy_versions:
-                if file.path.endswith(".py") and self._is_native(file, mpy):
-                    for arch in ARCHITECTURES:
-                        try:
-                            build = build_of(self._compiled(file, mpy, arch))
-                        except NativeError:
-                            continue  # as assembler of another processor
-                        found |= {build} if build else set()
-        return sorted(found)
+            if file.builds and _source_of(file.path) not in self.files:
+                every.append({build for build, _ in file.builds})
+            elif file.path.endswith(".py"):
+                found = {build for mpy in mpy_versions for build in self._targets(file, mpy)}
+                every += [found] if found else []
+        wanted = set.union(builds, *every)
+        return sorted(wanted.intersection(*every))
+
+    def _targets(self, file: File, mpy: str) -> Iterator[str]:
+        """Yield what a module with native code can be compiled for."""
+        if self._is_native(file, mpy):
+            for arch in ARCHITECTURES:
+                # What is for another processor, as assembler is, fails.
+                with contextlib.suppress(NativeError):
+                    yield build_of(self._compiled(file, mpy, arch)) or ""
 
     def _has(self, kind: str, tag: str | None) -> bool:
         """Return whether all of the package can be had as a kind."""
@@ -165,10 +176,13 @@ class Package:
                 result[path] = file.data()
             else:
                 try:
-                    data = self._compiled(file, kind, tag and tag.rpartition("_")[0])
-                    result[f"{path[:-3]}.mpy"] = data
+                    data = self._compiled(file, kind)
                 except NativeError:
-                    result[path] = file.data()
+                    if not tag:
+                        result[path] = file.data()
+                        continue
+                    data = self._compiled(file, kind, tag.rpartition("_")[0])
+                result[f"{path[:-3]}.mpy"] = data
         return result
 
     def _is_native(self, file: File, mpy: str) -> bool:
@@ -193,7 +207,9 @@ def _source_of(path: str) -> str:
     return f"{path.removesuffix('.mpy')}.py"
 
 
-def flatten(name: str, packages: dict[str, Found], opt: int | None = None) -> Package:
+def flatten(
+    name: str, packages: dict[str, Found], opt: int | None = None, license: str = ""
+) -> Package:
     """Return the Package `name`, with the files of all that it needs and that is in `packages`.
 
     packages: what find_packages() returns.  A package that needs another one in a version that
@@ -204,7 +220,10 @@ def flatten(name: str, packages: dict[str, Found], opt: int | None = None) -> Pa
     found = packages[name]
     source = read_source(found.directory, root=found.root, name=name)
     path = os.path.relpath(found.directory)
-    package = Package(source, opt, name if path.startswith(".") else Path(path).as_posix())
+    license = str(source.metadata.get("license") or license)
+    package = Package(
+        source, opt, license, name if path.startswith(".") else Path(path).as_posix()
+    )
     package.inside[name] = None
 
     def add(source: Source) -> None:

@@ -125,6 +125,7 @@ def run_build(options: argparse.Namespace) -> None:
         options.mpy_version,
         opt=options.opt,
         name=options.name,
+        license=options.license,
         url=options.url,
     )
     report(new, options.output, before)
@@ -292,6 +293,9 @@ def add_build(commands: Any) -> None:
     )
     command.add_argument(
         "--name", help="what a single SOURCE is called; else its directory's name"
+    )
+    command.add_argument(
+        "--license", default="", metavar="TEXT", help="the licence of packages that say none"
     )
     command.add_argument(
         "--opt",

@@ -57,6 +57,7 @@ class Release:
     kinds    what it is published as, in this order: bytecode versions and "py"
     files    a function of a kind that returns {path: bytes}, in the order to publish them in
     lasting  the kinds whose files tell whether it is what was published before
+    fixed    paths that tell that in every kind
     facts    a dict; of it, index.json gets FACTS
     path     where its source is, for index.json; left out, its name
     needs    names of the packages whose files it has
@@ -70,6 +71,7 @@ class Release:
     kinds: tuple[str, ...]
     files: Callable[[str], dict[str, bytes]]
     lasting: tuple[str, ...] = ("py",)
+    fixed: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     needs: list[str] = field(default_factory=list)
@@ -213,9 +215,9 @@ class Index:
             published = self.package(kind, release.name, release.version)
             if published is None:
                 yield kind, release.files(kind)
-            elif kind in release.lasting:
+            elif kind in release.lasting or release.fixed:
                 package = self._package_json(release, release.files(kind))
-                changed = _changes(published, package, release)
+                changed = _changes(published, package, release, kind in release.lasting)
                 if changed:
                     raise PublishError(
                         f"{release.name} {release.version} is published with other content "
@@ -324,9 +326,15 @@ class Index:
         return value
 
 
-def _changes(old: dict[str, Any], new: dict[str, Any], release: Release) -> list[str]:
-    """Return what differs between two JSONs of a release: a list of words for people."""
-    old_files, new_files = dict(old["hashes"]), dict(new["hashes"])
+def _changes(old: dict[str, Any], new: dict[str, Any], release: Release, every: bool) -> list[str]:
+    """Return what differs between two JSONs of a release: a list of words for people.
+
+    every: whether all files are compared, or the fixed ones.
+    """
+    old_files, new_files = (
+        {path: hash for path, hash in each["hashes"] if every or path in release.fixed}
+        for each in (old, new)
+    )
 
     def same(path: str) -> bool:
         # The index may have been built with hashes of another length.
