@@ -45,7 +45,6 @@ def compile_module(
     return data
 
 
-@functools.cache
 def _compiler(mpy: str) -> list[str]:
     """Return the command that compiles to bytecode version `mpy`."""
     # Only `build` needs it, and who only serves may not have it.
