@@ -10,6 +10,7 @@ import mip_index
 import pytest
 from clients import CLIENTS, Terminal, install
 from device import Device
+from mip_index import compiler
 from publish import content
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -347,3 +348,100 @@ def test_a_firmware_without_sockets(device, index, tmp_path):
     assert run("verify") == []
     assert run("uninstall", package="telemetry")[-1] == "Done"
     assert device.tree(everything=True) == {".mip/record": b'["mip", 1]\n'}
+
+
+# --- What is published of sources like those of micropython-lib ---
+
+LIBRARY = "library.example"
+# The sources, the packages, and what is where: {package: paths in its bytecode}.
+SOURCES_OF_LIBRARY = {
+    "fast/manifest.py": 'metadata(version="1.0")\nmodule("fast.py", opt=3)',
+    "fast/fast.py": "assert print\n",
+    "plain/manifest.py": 'metadata(version="0.2")\npackage("plain")',
+    "plain/plain/__init__.py": "from .part import x\n",
+    "plain/plain/part.py": "assert print\nx = 1\n",
+    "needs/manifest.py": 'metadata(version="1.1")\nrequire("plain")\nmodule("needs.py")',
+    "needs/needs.py": "import plain\n",
+    "data/manifest.py": 'metadata(version="1.0")\n'
+    'package("data", files=["__init__.py", "t.json"])',
+    "data/data/__init__.py": "",
+    "data/data/t.json": "[1, 2]\n",
+    "native/package.json": json.dumps(
+        {
+            "version": "1.0",
+            "urls": [["native.mpy", "{MPY_ARCH}/native.mpy"], ["native.py", "native.py"]],
+        }
+    ),
+    "native/native.py": "def double(x):\n    return 2 * x\n",
+}
+PACKAGES_OF_LIBRARY = {
+    "fast": ["fast.mpy"],
+    "plain": ["plain/__init__.mpy", "plain/part.mpy"],
+    "needs": ["needs.mpy", "plain/__init__.mpy", "plain/part.mpy"],
+    "data": ["data/__init__.mpy", "data/t.json"],
+    "native": ["native.mpy"],
+}
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """The directory of an index of such sources."""
+    sources, output = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("library")
+    for path, text in SOURCES_OF_LIBRARY.items():
+        (sources / path).parent.mkdir(parents=True, exist_ok=True)
+        (sources / path).write_text(text)
+    for arch in "x64", "armv7emsp":
+        (sources / "native" / arch).mkdir()
+        code = b"@micropython.native\ndef double(x):\n    return 2 * x\n"
+        module = compiler.compile_module(code, "native.py", None, "6", arch)
+        (sources / "native" / arch / "native.mpy").write_bytes(module)
+    mip_index.build(sources, output)
+    return output
+
+
+@pytest.fixture
+def serving(library, internet):
+    """The internet, with that index."""
+    internet.plain.sites[LIBRARY] = library
+    internet.hosts[LIBRARY] = internet.plain.port
+    return internet
+
+
+@pytest.mark.parametrize("mpy", ["6", "py"])
+@pytest.mark.parametrize("package", PACKAGES_OF_LIBRARY)
+def test_the_trees_of_what_was_built(serving, boards, library, package, mpy):
+    """Every client installs the same files of a package, with opt, data, native code, or none."""
+    words = [*(["--no-mpy"] if mpy == "py" else []), "--index", f"http://{LIBRARY}", package]
+    installed = {}
+    for name, board in boards.items():
+        install(name, board, serving, *words)
+        installed[name] = board.tree()
+    tree = dict(sorted(indexed(library, package, mpy).items()))
+    suffix = ".py" if mpy == "py" else ".mpy"
+    assert list(tree) == [path.replace(".mpy", suffix) for path in PACKAGES_OF_LIBRARY[package]]
+    assert installed == dict.fromkeys(CLIENTS, tree)
+
+
+def test_the_trees_of_native_code(serving, boards, library):
+    """From the index of its architecture every client installs a board's native code."""
+    installed = {}
+    for name, board in boards.items():
+        install(name, board, serving, "--index", f"http://{LIBRARY}/x64_6.3", "native")
+        installed[name] = board.tree()
+        used = board.run("import native; print(native.double(21))", path=[], check=True)
+        assert used.lines == ["42"]
+    assert installed == dict.fromkeys(CLIENTS, indexed(library / "x64_6.3", "native", "6"))
+    assert installed["mip"]["native.mpy"][2] >> 2 == 2
+    assert indexed(library / "armv7emsp_6.3", "native", "6")["native.mpy"][2] >> 2 == 7
+
+
+def test_mip_chooses_the_architecture(serving, boards):
+    """This mip finds the index of its architecture by itself, and for the rest the other one."""
+    board = boards["mip"]
+    native = f"http://{LIBRARY}/{{MPY_ARCH}}_{{MPY_VERSION}}"
+    indexes = ["--index", native, "--index", f"http://{LIBRARY}"]
+    install("mip", board, serving, *indexes, "native", "plain")
+    tree = board.tree()
+    assert tree["native.mpy"][2] >> 2 == 2 and "plain/part.mpy" in tree
+    board.mip("upgrade", check=True)
+    assert board.tree() == tree
