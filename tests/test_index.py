@@ -150,7 +150,8 @@ def test_layout(tmp_path, monkeypatch):
     # Nothing else is there: every file is named by a JSON, every JSON by index.json.
     named = {hash for path in index.glob("package/**/*.json") for _, hash in json_hashes(path)}
     assert {path.name for path in index.glob("file/**/*") if path.is_file()} == named
-    assert {path.name for path in index.iterdir()} == {"index.json", "package", "file"}
+    there = {path.name for path in index.iterdir()}
+    assert there == {"index.json", "index.html", "package", "file"}
 
 
 def json_hashes(path):
@@ -447,8 +448,8 @@ def test_killed_at_every_point(publishing, tmp_path, monkeypatch, figures):
     shutil.rmtree(tmp_path / "warm")
     steps = sorted(tmp_path.iterdir(), key=lambda path: int(path.name))
     left = [bool(assert_recovers(index, publishing)) for index in steps]
-    # Each of 13 files is opened and renamed, and killed in between it leaves its temporary one.
-    assert len(steps) > 26 and sum(left) == 13
+    # Each of 14 files is opened and renamed, and killed in between it leaves its temporary one.
+    assert len(steps) > 28 and sum(left) == 14
     figures("places where a build is killed", len(steps) - 1)
 
 
@@ -478,8 +479,8 @@ def test_a_full_disk_at_every_write(publishing, tmp_path, monkeypatch):
             except OSError as error:
                 assert error.errno == 28
         assert assert_recovers(index, publishing) == set()
-    # 4 contents (2 modules, source and compiled), 4 versions, 4 latest, index.json.
-    assert step == 14
+    # 4 contents (2 modules, source and compiled), 4 versions, 4 latest, index.json, the page.
+    assert step == 15
 
 
 def test_built_again_published_files_keep_their_bytes(tmp_path):
@@ -497,7 +498,7 @@ def test_built_again_published_files_keep_their_bytes(tmp_path):
         published = {
             path: data
             for path, data in files.items()
-            if not path.endswith(("/latest.json", "index.json"))
+            if not path.endswith(("/latest.json", "index.json", "index.html"))
         }
     assert len([path for path in published if path.startswith("package/6/b/")]) == 3
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .compiler import NativeError, compile_module
 from .device import ARCHITECTURES, PublishError, clashes, pinned
+from .page import write_page
 from .sources import File, Found, Source, build_of, find_packages, read_source
 from .store import Index, Release, build_time
 
@@ -29,7 +30,7 @@ def build(
     *,
     opt: int | None = None,
     name: str | None = None,
-    license: str = "",
+    license: str | None = None,
     url: str | None = None,
     say: Callable[[str], object] = _to_stderr,
 ) -> list[tuple[str, str]]:
@@ -37,9 +38,9 @@ def build(
 
     sources: a directory or a list of them, see find_packages().  hash_length: digits of hashes.
     mpy_versions: the bytecode versions to compile for; source is always published.  url: where
-    it will be served.  Left out, these are as they were before.
+    it will be served.  license: of packages that say none.  Left out, these are as they were.
     opt: mpy-cross's -O for modules of which a manifest says none; None is mpy-cross's own, as in
-    the public index.  name: what a single package is called.  license: of those that say none.
+    the public index.  name: what a single package is called.
     say: a function that is called with a line about files that are left out.
 
     Native code is published in an index of its own for each architecture, in `output`.
@@ -55,8 +56,8 @@ def build(
     if name and len(found) != 1:
         raise PublishError("a name is for a single package")
     with Index(output) as index:
-        index.choose(hash_length, mpy_versions, url)
-        packages = [flatten(each, found, opt, license) for each in sorted(found)]
+        index.choose(hash_length, mpy_versions, url, license)
+        packages = [flatten(each, found, opt, index.license) for each in sorted(found)]
         for package in packages:
             rest = package.source.left_out(where)
             if rest:
@@ -70,10 +71,10 @@ def build(
         new = index.publish([each for each in releases if each], updated)
         for tag, native in natives.items():
             inside = Index(Path(output, tag))
-            inside.choose(
-                index.hash_length, index.mpy_versions, index.url and f"{index.url}/{tag}"
-            )
+            where_inside = index.url and f"{index.url}/{tag}"
+            inside.choose(index.hash_length, index.mpy_versions, where_inside, index.license)
             new += [each for each in inside.publish(native, updated) if each not in new]
+        write_page(index)
     return new
 
 

@@ -57,7 +57,7 @@ example:
       module("hello.py")
   mip-index build hello --output site
 
---hash-length, --mpy-version and --url stay with the index.
+--hash-length, --mpy-version, --license and --url stay with the index.
 
 An interrupted run leaves the index as it was, perhaps with some of the new packages; run
 it again. SOURCE_DATE_EPOCH in the environment is the time to write into index.json."""
@@ -294,9 +294,7 @@ def add_build(commands: Any) -> None:
     command.add_argument(
         "--name", help="what a single SOURCE is called; else its directory's name"
     )
-    command.add_argument(
-        "--license", default="", metavar="TEXT", help="the licence of packages that say none"
-    )
+    command.add_argument("--license", metavar="TEXT", help="the licence of packages that say none")
     command.add_argument(
         "--opt",
         type=int,

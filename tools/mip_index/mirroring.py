@@ -24,6 +24,7 @@ from .device import (
     read,
 )
 from .fetch import Session
+from .page import write_page
 from .store import FACTS, Index, Release, build_time, is_name, is_version
 
 # The key of a package's JSON that says of which packages it has the files: [name, version].
@@ -64,7 +65,7 @@ def mirror(
     packages = list(packages)
     keys = [key_of(parse(text)[0]) for text in packages]
     with Index(output) as index:
-        index.choose(hash_length, mpy_versions, url, MAX_HASH_LENGTH)
+        index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
         found, contents = _install(packages, indexes, index.mpy_versions, session, say)
         facts = functools.partial(_facts, session)
         releases: dict[str, tuple[str, Release]] = {}
@@ -73,7 +74,9 @@ def mirror(
             other = releases.setdefault(release.name, (key, release))[0]
             if other != key:
                 raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
-        return index.publish([release for _, release in releases.values()], updated)
+        new = index.publish([release for _, release in releases.values()], updated)
+        write_page(index)
+    return new
 
 
 def _install(

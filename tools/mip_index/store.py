@@ -85,7 +85,8 @@ class Index:
 
     Use it as a context manager to write: another run waits until this one is done, and then sees
     what it has published.
-    hash_length, mpy_versions, url: what was chosen for it, see choose().
+    hash_length, mpy_versions, url, license: what was chosen for it, see choose().
+    updated: when it was last changed, in seconds since 1970.
     Raises PublishError if the directory has an index of another kind.
     """
 
@@ -98,7 +99,7 @@ class Index:
         listing = self._read("index.json") or {"v": 2, "packages": []}
         if listing.get("v") != 2:
             raise PublishError(f"{self.directory}/index.json: not an index of version 2")
-        self._listing: dict[str, Any] = listing
+        self.updated: int = listing.get("updated", 0)
         # name -> entry of index.json
         self.entries: dict[str, dict[str, Any]] = {
             entry["name"]: entry for entry in listing["packages"]
@@ -107,6 +108,7 @@ class Index:
         self.hash_length: int = chosen.get("hash_length", 0)
         self.mpy_versions: list[str] = chosen.get("mpy", [])
         self.url: str = chosen.get("url", "")
+        self.license: str = chosen.get("license", "")
 
     def __enter__(self) -> "Index":
         while fcntl and self._lock is None:
@@ -142,16 +144,19 @@ class Index:
         hash_length: int | None,
         mpy_versions: Sequence[str] | None,
         url: str | None = None,
+        license: str | None = None,
         default_length: int = MIN_HASH_LENGTH,
     ) -> None:
         """Choose how what is added is published; what is left out stays as it was.
 
         hash_length: the digits of hashes. mpy_versions: bytecode versions. url: where the index
-        will be served.  Raises PublishError if hashes would have less than 8 or more than 64.
+        will be served.  license: of packages that say none.
+        Raises PublishError if hashes would have less than 8 or more than 64.
         """
         self.hash_length = hash_length or self.hash_length or default_length
         self.mpy_versions = list(dict.fromkeys(mpy_versions or self.mpy_versions or [NEWEST_MPY]))
         self.url = (url or self.url).rstrip("/")
+        self.license = license or self.license
         if not MIN_HASH_LENGTH <= self.hash_length <= MAX_HASH_LENGTH:
             raise PublishError(f"a hash has {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH} digits")
 
@@ -268,7 +273,12 @@ class Index:
 
     def _write_listing(self, entries: dict[str, dict[str, Any]], updated: int) -> None:
         """Write index.json with these entries, if it is not what it was."""
-        chosen = {"hash_length": self.hash_length, "mpy": self.mpy_versions, "url": self.url}
+        chosen = {
+            "hash_length": self.hash_length,
+            "mpy": self.mpy_versions,
+            "url": self.url,
+            "license": self.license,
+        }
         chosen = {key: value for key, value in chosen.items() if value}
         listing = {
             "v": 2,

@@ -1,0 +1,118 @@
+"""The page of an index for people, index.html: one file, which needs nothing else.
+
+Without JavaScript it is a plain list.  What packages say of themselves is text in it and nothing
+else; besides, its policy lets no script run but its own.
+"""
+
+import base64
+import hashlib
+import html
+import re
+import string
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .store import Index, content_path, version_key
+
+HERE = Path(__file__).parent
+# A directory in an index with the native code for an architecture.
+NATIVE = re.compile(r"\w+_\d+\.\d+")
+ANY = "{MPY_ARCH}_{MPY_VERSION}"
+
+
+def write_page(index: Index) -> None:
+    """Write the page of an index, if it is not what it was."""
+    index.write("index.html", render(index).encode())
+
+
+def render(index: Index) -> str:
+    """Return the page of an index."""
+    style, script = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    natives = {
+        path.parent.name: Index(path.parent)
+        for path in sorted(index.directory.glob("*/index.json"))
+        if NATIVE.fullmatch(path.parent.name)
+    }
+    entries = dict(index.entries)
+    for native in natives.values():
+        for name, entry in native.entries.items():
+            entries.setdefault(name, entry)
+    packages = [_package(index, natives, entries[name]) for name in sorted(entries, key=str.lower)]
+    number = f"{len(packages):,} package{'s' * (len(packages) != 1)}"
+    updated = time.strftime("%Y-%m-%d", time.gmtime(index.updated))
+    return string.Template((HERE / "page.html").read_text("utf-8")).substitute(
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'",
+        title="MicroPython packages",
+        style=style,
+        script=script,
+        count=number,
+        url=html.escape(index.url or "URL"),
+        packages="\n".join(packages),
+        footer=f"{number}, {updated}. Made by mip-index; mip, mpremote and MicroPython's own "
+        "mip install from here.",
+    )
+
+
+def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> str:
+    """Return the item of the list for an entry of index.json."""
+    name, version = entry["name"], entry["version"]
+    own = name in index.entries
+    there = {tag: each for tag, each in natives.items() if name in each.entries}
+    home = index if own else next(iter(there.values()))
+    kinds = list(home.entries[name]["versions"])
+    documents = {kind: home.package(kind, name, "latest") or {} for kind in kinds}
+    document = documents[kinds[0]]
+    size = sum(
+        (home.directory / content_path(hash)).stat().st_size
+        for _, hash in document.get("hashes", [])
+    )
+    needs = [*entry.get("needs", []), *(need for need, _ in document.get("deps", []))]
+    every = {each for list in home.entries[name]["versions"].values() for each in list}
+    versions = sorted(every, key=version_key, reverse=True)
+    about = [entry.get("license", ""), _bytes(size)]
+    facts = {
+        "Versions": ", ".join(versions) if len(versions) > 1 else "",
+        "Author": entry.get("author", ""),
+        "Needs": ", ".join(needs),
+        "Native code": ", ".join(there),
+    }
+    rows = "".join(
+        f"<dt>{key}</dt><dd>{html.escape(value)}</dd>" for key, value in facts.items() if value
+    )
+    lines = "".join(_lines(index, home, name, version, own, bool(there)))
+    description = html.escape(entry.get("description", ""))
+    return (
+        f'<li><details id="{html.escape(name)}"><summary><span><b>{html.escape(name)}</b> '
+        f"<i>{html.escape(version)}</i></span>"
+        f"<small>{html.escape(' · '.join(filter(None, about)))}</small>"
+        f"<p>{description}</p></summary>"
+        f'<div class="more">{f"<dl>{rows}</dl>" if rows else ""}{lines}</div></details></li>'
+    )
+
+
+def _lines(
+    index: Index, home: Index, name: str, version: str, own: bool, native: bool
+) -> Iterator[str]:
+    """Yield the lines that install a package, each with what it is for."""
+    url = f'<span class="url">{html.escape(index.url or "URL")}</span>'
+    arch = url + (f"/{ANY}" if native else "")
+    # Only this mip puts the board's architecture into a URL.
+    other = url if own else f"{url}/ARCHITECTURE"
+    yield _line("At the REPL", f'mip.install("{name}", index="{arch}")')
+    yield _line("From a computer", f"mpremote mip install --index {other} {name}")
+    yield _line("Unix port", f"micropython -m mip install --index '{arch}' {name}")
+    pinned = html.escape(home.pinned_call(name, version, "\0"), quote=False).replace("\0", url)
+    if home is index:
+        yield _line("This version, to the byte", pinned)
+
+
+def _line(what: str, code: str) -> str:
+    return f'<h2>{what}</h2><div class="line"><pre><code>{code}</code></pre></div>'
+
+
+def _bytes(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{size:,} bytes" if size < 10_000 else f"{size / 1000:,.0f} KB"
