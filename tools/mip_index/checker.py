@@ -9,6 +9,7 @@ import functools
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from .device import (
 )
 from .entries import EntryChecker, Lookup
 from .fetch import Session
-from .store import FACTS, NEWEST_MPY, Index
+from .store import FACTS, NEWEST_MPY, Index, package_path
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
 
@@ -162,18 +163,20 @@ def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Fi
         shared: dict[str, tuple[str, str]] = {}
         for name, entry in sorted(index.entries.items()):
             for version in entry["versions"].get(kind, []):
-                place = f"{directory.as_posix()}/package/{kind}/{name}/{version}.json"
+                place = f"{directory.as_posix()}/{package_path(kind, name, version)}"
                 used = kind if kind.isdecimal() else mpy_version
-                found = check(place, index=directory.as_posix(), mpy_version=used, session=session)
-                findings += [
-                    Finding(
-                        f"{kind}/{name}@{version} {each.entry}".rstrip(),
-                        each.reason,
-                        each.clients,
-                        each.warning,
+                try:
+                    found = check(
+                        place, index=directory.as_posix(), mpy_version=used, session=session
                     )
-                    for each in found
+                except PublishError as error:
+                    found = [Finding("", str(error))]
+                where = f"{kind}/{name}@{version} "
+                findings += [
+                    replace(each, entry=f"{where}{each.entry}".rstrip()) for each in found
                 ]
+            if any(each.entry.startswith(f"{kind}/{name}@") for each in findings):
+                continue  # what cannot be read is not compared
             latest = index.package(kind, name, "latest") or {}
             for path, hash in latest.get("hashes", []):
                 other, other_hash = shared.setdefault(path.lower(), (name, hash))

@@ -15,6 +15,7 @@ import re
 import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .builder import build
@@ -90,8 +91,8 @@ Read a package.json as every client would, and say what will fail and why: for
   ours      this mip
   upstream  the mip in MicroPython
   mpremote  mpremote mip install
-PLACE is a path of a package.json or of its directory, a URL, or github:ORG/REPO/PATH@REF
-(gitlab:, codeberg:). The files and packages that it names are looked up: those that are
+PLACE is a path of a package.json, of its directory, of one with a manifest.py or of an
+index; a URL, or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and packages that it names are looked up: those that are
 relative to a path on the disk, others where clients would fetch them.
 
 An error is what a client fails at. A warning is what may not be what was meant."""
@@ -172,6 +173,7 @@ def run_check(options: argparse.Namespace) -> int:
             place,
             published=options.published,
             files=options.files,
+            offline=options.offline,
             index=options.index,
             mpy_version=options.mpy_version,
             session=session(options),
@@ -194,6 +196,8 @@ def run_serve(options: argparse.Namespace) -> None:
         tls.load_cert_chain(options.cert, options.key)
 
     def ready(line: str) -> None:
+        if options.ca:
+            line = f'mip.cafile = "{Path(options.ca).name}"; {line}'
         # Flushed: who reads this through a pipe waits for it.
         print(line, flush=True)
 
@@ -352,6 +356,7 @@ def add_check(commands: Any) -> None:
         action="store_false",
         help="do not look if the files and packages that it names are there",
     )
+    command.add_argument("--offline", action="store_true", help="look up only what is on the disk")
     command.add_argument("--strict", action="store_true", help="warnings are errors")
     command.add_argument(
         "--index",
