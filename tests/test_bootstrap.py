@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import conftest
-import mip_index
 import pytest
 import size
 from clients import CLIENTS, Terminal, install
@@ -96,12 +95,9 @@ def test_from_its_repository(device, net, site, name):
 
 @pytest.fixture(scope="module")
 def own_index(tmp_path_factory):
-    """A running server for an index that has mip."""
-    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("index")
-    for file in "manifest.py", *MODULES:
-        (source / "mip" / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, source / "mip" / file)
-    mip_index.build(source, output)
+    """A running server for an index that has mip, as a release has."""
+    output = tmp_path_factory.mktemp("release") / "site"
+    subprocess.run([ROOT / "tools" / "release", output, "https://host/mip"], check=True)
     with mip_server.Server(output) as server:
         yield server
 
@@ -120,6 +116,31 @@ def test_from_an_index(device, net, own_index, site, tmp_path, name):
     assert device.tree() == device.tree(tmp_path / "frozen")
     assert len(paths) == len(device.tree())
     assert_works(device, site, "mip/__init__.mpy")
+
+
+def test_a_release(own_index):
+    """A release is bytecode for every firmware that mip runs on, and source, by whole hashes."""
+    assert listed(own_index)["versions"] == {
+        "6": [version_of_module()],
+        "py": [version_of_module()],
+    }
+    for kind in ("6", "py"):
+        document = own_index.root / "package" / kind / "mip" / "latest.json"
+        hashes = json.loads(document.read_text())["hashes"]
+        assert [path.rpartition(".")[0] for path, _ in hashes] == ["mip/__init__", "mip/__main__"]
+        assert {len(digits) for _, digits in hashes} == {64}
+    page = (own_index.root / "index.html").read_text()
+    assert "https://host/mip" in page
+
+
+def test_a_release_again(own_index):
+    """The same release again changes nothing; so a release can be made in what is published."""
+    before = {path: path.stat().st_mtime_ns for path in own_index.root.rglob("*")}
+    done = subprocess.run(
+        [ROOT / "tools" / "release", own_index.root], check=True, stdout=subprocess.PIPE, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "Nothing new"
+    assert {path: path.stat().st_mtime_ns for path in own_index.root.rglob("*")} == before
 
 
 def test_a_frozen_mip_hides_a_copied_one(device):

@@ -92,8 +92,9 @@ Read a package.json as every client would, and say what will fail and why: for
   upstream  the mip in MicroPython
   mpremote  mpremote mip install
 PLACE is a path of a package.json, of its directory, of one with a manifest.py or of an
-index; a URL, or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and packages that it names are looked up: those that are
-relative to a path on the disk, others where clients would fetch them.
+index; a URL, or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and packages
+that it names are looked up: those that are relative to a path on the disk, others where
+clients would fetch them.
 
 An error is what a client fails at. A warning is what may not be what was meant."""
 
