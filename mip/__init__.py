@@ -12,7 +12,6 @@
 import gc
 import json
 import os
-import select
 import sys
 import time
 from binascii import a2b_base64, hexlify
@@ -26,6 +25,10 @@ __version__ = "1.0.0"
 # A file of certificates, DER or PEM, that vouch for servers; None: servers are not checked.
 cafile = None
 
+# Called at least once a second while mip waits, and between blocks while it copies: None, or a
+# function without parameters, such as the feed() of a watchdog.
+idle = None
+
 # The public index.
 _INDEX = const("https://micropython.org/pi/v2")
 
@@ -37,6 +40,9 @@ _FORGES = {
 }
 
 _JSON = const("/package.json")
+_SHA256 = const("#sha256=")
+_OTHER = const("the content is not what its hash says")
+_PAGE = const("answered with a web page: a captive portal, or the page of a file?")
 _LISTS = const(("hashes", "urls", "deps"))
 _VALUES = const(("v", "version"))
 
@@ -46,7 +52,7 @@ _SECTOR = const(512)  # bytes of one of FAT, at least
 _BLOCK = const(96)  # bytes that are read at a time of a file of lines
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
-_LINE = const(1024)  # bytes of a line there that are kept
+_LINE = const(2304)  # bytes of a Location: those of release assets have a thousand
 _PART = const(64)  # bytes of a line that are read at a time: readline() takes them all from RAM
 _ENTRY = const(4096)  # bytes of one entry of a JSON document
 _DOCUMENT = const(1 << 20)  # bytes of one JSON document
@@ -65,26 +71,39 @@ _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is add
 
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
-_GRACE = const(60)  # seconds until an answer has to come at
-_RATE = const(64)  # bytes a second
+_RATE = const(64)  # bytes a second of a body, once it is four times Session.timeout old
 _AHEAD = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
 _YEAR = const(2026)  # a clock before is wrong
 
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
-_PASSING = const((11, 32, 103, 104, 110, 111, 113, 116, 118, 119, 429, 500, 502, 503, 504))
+_PASSING = const((-2, 11, 32, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 502, 503, 504))
 
 _BROKEN = const((5, 28, 30))  # errno values of a disk: EIO, ENOSPC, EROFS
-_DISK = {
-    13: "may not be written to, or a directory of FAT is full",
-    21: "is a directory: remove it",
-    28: "the disk is full",
-    30: "the disk cannot be written to",
-    36: "the disk is too full for the name",
-}
-_FULL = const((28, 30, 36))  # those of them that are no fault of a file
+_DISK = const((13, 21, 28, 30, 36))  # those of all file systems when they do not take a file
+_FULL = const((28, 30, 36))  # those of them that are no fault of the file
+_NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
+# What other errno values mean to people.
+_WORDS = const(
+    (
+        ((13,), "may not be written to, or a directory of FAT is full"),
+        ((21,), "is a directory: remove it"),
+        ((28,), "the disk is full"),
+        ((30,), "the disk cannot be written to"),
+        ((36,), "the disk is too full for the name"),
+        ((111,), "the server refused the connection"),
+        ((-2,), "the host is not known: is the board online?"),
+        ((-40, -30592), "the server and this firmware have no TLS version in common"),
+        ((-257, -29184), "there is no TLS at that port"),
+    )
+)
 _MISSING = const((2, 20))  # errno values where nothing is: ENOENT, ENOTDIR
+_UNDER_WAY = const((36, 115, 119))  # EINPROGRESS of macOS, of Linux and lwIP, of ESP32
 _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
-_TCP_NODELAY = const(1)
+_POLLIN = const(1)
+_POLLOUT = const(4)
+_CERT_NONE = const(0)
+_CERT_REQUIRED = const(2)
+_UNKNOWN = const(-2)
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _EIO = const(5)
 _EISDIR = const(21)
@@ -102,11 +121,31 @@ class InstallError(Exception):
 # ---- 2. the HTTP session ---------------------------------------------------------------
 
 
+def _rest():
+    if idle:
+        idle()
+
+
+def _wait(seconds, poll=None):
+    """Waits so long, or until what `poll` looks after is ready: returns whether it is.
+
+    All waiting is done here, in slices of a second at most.
+    """
+    while seconds > 0:
+        part = min(seconds, 1)
+        ready = poll.poll(int(part * 1000)) if poll else time.sleep(part)
+        _rest()
+        if ready:
+            return True
+        seconds -= part
+    return False
+
+
 def _number(text, base):
     # int() takes signs, underscores and prefixes, too.
     for c in text:
         if c not in b"0123456789abcdef"[:base]:
-            raise ValueError(text)
+            raise ValueError
     return int(text, base)
 
 
@@ -116,16 +155,17 @@ class _Connection:
     As an answer it has the shape that `requests` has: status_code, raw.readinto(buf), close().
     OSError means that the network failed, ValueError that the server does not speak HTTP.
 
-    timeout: seconds. sock: a socket. stream: what is read and written, TLS or the socket itself;
-    None while there is no connection. head: what follows the path in a request, as bytes.
+    place: "https://host". sock: a socket. stream: what is read and written, TLS or the socket
+    itself; None while there is no connection. poll: waits for the socket; None on a port that can
+    only block. head: what follows the path in a request, as bytes. timeout: seconds.
     """
 
     def __init__(self, timeout):
         # All attributes are made here, when little else is in RAM: a table that grows is there
         # twice.
         self.timeout = timeout
-        self.sock = self.stream = self.head = self.poll = None
-        self.sent = []  # hash() of the URLs whose answers are on their way, the next one first
+        self.place = self.sock = self.stream = self.poll = self.head = None
+        self.sent = []  # the paths whose answers are on their way, the next one first
         self.raw = self
         self.start = 0  # when the answer was asked for
         self.room = 0  # bytes of lines that may come
@@ -133,40 +173,64 @@ class _Connection:
         self.status_code = 0
         self.location = None
         self.left = None
-        self.chunked = False
+        self.chunked = self.html = self.keep = False
         self.wait = 0
-        self.keep = False
 
-    def open(self, sock, stream):
-        """Takes a connection that was made."""
-        self.sock = sock
-        self.stream = stream
+    def open(self, socket, address):
+        """Connects to an address of getaddrinfo()."""
+        self.start = time.time()
+        self.got = 0
         self.sent = []
         self.keep = False  # it has yet to answer
-        self.poll = select.poll()
-        # A read that waits until the buffer is full gives a server that sends a byte now and
-        # then hours; so all waiting is done in _ready().
-        sock.setblocking(False)
+        self.sock = self.stream = sock = socket.socket(address[0])
+        try:
+            # Else each request that is sent ahead waits for the one before. Unix does not name it.
+            sock.setsockopt(_IPPROTO_TCP, getattr(socket, "TCP_NODELAY", 1), 1)
+        except (AttributeError, OSError):
+            sock.close()  # as NINA-W10 has done, which does not know the option
+            self.sock = self.stream = sock = socket.socket(address[0])
+        try:
+            import select
 
-    def _ready(self, what, seconds):
-        self.poll.register(self.sock, what)
-        return self.poll.poll(int(seconds * 1000))
+            sock.setblocking(False)
+            self.poll = select.poll()
+        except (ImportError, AttributeError, OSError):
+            self.poll = None  # it goes on blocking: WIZnet, Zephyr, cc3200
+        try:
+            sock.connect(address[-1])
+        except OSError as e:
+            if e.args[0] not in _UNDER_WAY:
+                raise
+            self._until(_POLLOUT)
+        # What went wrong is told by the first read; and a server does not speak first.
+        if self.poll and sock.readinto(bytearray(1)) is not None:
+            raise OSError(_ECONNRESET)
 
-    def _wait(self, what):
+    def _until(self, what):
         # Until the socket is ready, with limits for silence and for slowness.
-        if (
-            not self._ready(what, self.timeout)
-            or time.time() - self.start > _GRACE + self.got // _RATE
-        ):
-            raise OSError(_ETIMEDOUT)
+        late = self.start + 4 * self.timeout + self.got // _RATE - time.time()
+        if self.poll:
+            self.poll.register(self.sock, what)
+            if _wait(min(self.timeout, late), self.poll):
+                return
+        raise OSError(_ETIMEDOUT)
+
+    def heard(self):
+        """What can be read when nothing was asked for: None for nothing, 0 for the end."""
+        if self.poll and self.stream:
+            try:
+                # Only TLS itself knows what it has read, and what of it is its own.
+                return self.stream.readinto(bytearray(1))
+            except OSError:
+                return 0
 
     def _line(self):
-        # The next line; of one that is longer than _LINE only what is before a colon.
+        # The next line; of one that is too long only what is before a colon.
         line = part = b""
         while part[-1:] != b"\n":
             part = self.stream.readline(_PART)
             if part is None:
-                self._wait(select.POLLIN)
+                self._until(_POLLIN)
                 part = b""
                 continue
             self.room -= len(part)
@@ -174,81 +238,90 @@ class _Connection:
                 raise OSError(_ECONNRESET)
             if self.room < 0:
                 raise ValueError("endless headers")
-            if len(line) < _LINE:
+            most = _LINE if line[:9].lower() == b"location:" else 2 * _PART
+            if len(line) < most:
                 line += part
-        return line if len(line) < _LINE else line.split(b":")[0] + b":"
+        return line if len(line) < most else line.split(b":")[0] + b":"
 
-    def ask(self, path, key):
+    def ask(self, path):
         """Reads the head of the answer for `path`, which is asked for unless it was by send().
 
-        key: its hash(), or None when what was sent is not what is asked for. Returns False
-        when a connection that was kept turns out to be dead: it has to be asked on a new one.
+        Returns False where there is no connection, or one that was kept turns out to be dead.
         """
         self.start = time.time()
         self.room = _HEAD
         self.got = 0
         self.status_code = 0
         try:
-            # What can be read before it was asked for is the end, or not meant for us.
-            if not self.sent and not self._ready(select.POLLIN, 0):
-                self.send(path, key)
-            if not self.sent or self.sent.pop(0) != key:
+            if not self.stream:
+                return False
+            if not self.sent:
+                self.send(path)
+            if self.sent.pop(0) != path:
                 raise OSError(_ECONNRESET)
             while self.status_code < 200:  # 1xx: the answer is yet to come
                 self._answer()
             return True
-        except OSError:
+        except BaseException as e:  # nobody goes on reading in the middle of a head
             self.drop()
-            if not self.keep or self.room < _HEAD:
+            if not isinstance(e, OSError) or not self.keep or self.room < _HEAD:
                 raise
             return False
-        except BaseException:  # nobody goes on reading in the middle of a head
-            self.drop()
-            raise
 
-    def send(self, path, key):
+    def send(self, path):
         """Asks for `path`."""
-        data = b"GET /" + _escaped(path).encode() + self.head
+        if self.keep and not self.sent and self.heard() is not None:
+            raise OSError(_ECONNRESET)  # nobody asked for it
+        data = b"GET " + path.encode() + self.head
         self.start = time.time()
-        self.sent.append(key)
+        self.sent.append(path)
         while data:
             n = self.stream.write(data)
-            if n is None:
-                self._wait(select.POLLOUT)
-            else:
+            if n:
                 data = data[n:]
+            elif n is None:  # the first write of TLS is a handshake, which mostly reads
+                self._until(_POLLOUT if self.keep or self.stream is self.sock else _POLLIN)
+            else:
+                raise OSError(_ECONNRESET)
 
     def _answer(self):
         self.location = None
         self.left = None  # bytes left of the body or the chunk; None: until the connection ends
-        self.chunked = False
+        self.chunked = self.html = False
         self.wait = 0  # seconds, for a Retry-After
-        version, code = self._line().split()[:2]
-        if version[:7] != b"HTTP/1.":
-            raise ValueError(version)
-        self.keep = version[7:] != b"0"
-        self.status_code = _number(code, 10)
-        while True:
-            line = self._line()
-            if not line.strip():
-                if self.status_code in (204, 304):  # they have no body, whatever the head says
-                    self.chunked = False
-                    self.left = 0
-                elif self.chunked:
-                    self.left = 0
-                return
-            name, value = line.split(b":", 1)
-            self._header(name.lower(), value.strip(), line)
+        line = self._line()
+        try:
+            version, code = line.split()[:2]
+            if version[:7] != b"HTTP/1.":
+                raise ValueError
+            self.keep = version[7:] != b"0"
+            self.status_code = _number(code, 10)
+            while True:
+                line = self._line()
+                if not line.strip():
+                    break
+                name, value = line.split(b":", 1)
+                self._header(name.lower(), value.strip())
+        except ValueError:
+            raise ValueError("not HTTP: %s" % line)
+        if self.status_code in (204, 304):  # they have no body, whatever the head says
+            self.chunked = False
+            self.left = 0
+        elif self.chunked:
+            self.left = 0
 
-    def _header(self, name, value, line):
-        low = value.lower()
+    def _header(self, name, value):
         if name == b"location":
             self.location = value.decode()
-        elif name == b"content-length":
+            return
+        low = value.lower()
+        if name == b"content-length":
             size = _number(value, 10)
             if self.left not in (None, size):
-                raise ValueError(line)
+                raise ValueError
             self.left = size
+        elif name == b"content-type":
+            self.html = low[:9] == b"text/html"
         elif name == b"connection":
             self.keep = b"close" not in low
         elif name == b"retry-after":
@@ -256,10 +329,10 @@ class _Connection:
                 self.wait = int(value)
         elif name == b"transfer-encoding":
             if low != b"chunked":
-                raise ValueError(line)
+                raise ValueError
             self.chunked = True
-        elif name == b"content-encoding" and low != b"identity":
-            raise ValueError(line)
+        elif name != name.strip() or name == b"content-encoding" and low != b"identity":
+            raise ValueError
 
     def readinto(self, buf):
         """Reads what there is of the body into `buf`, returns how many bytes; 0 is the end."""
@@ -274,7 +347,7 @@ class _Connection:
             n = self.stream.readinto(buf, size)
             if n is not None:
                 break
-            self._wait(select.POLLIN)
+            self._until(_POLLIN)
         self.got += n
         if self.left is not None:
             if not n:
@@ -295,7 +368,7 @@ class _Connection:
         """Ends this answer. The connection is kept if it can carry another one."""
         try:
             # The page that comes with an error is read: a new connection would cost more.
-            while self.keep and (self.left or self.chunked) and self.got < _LINE:
+            while self.keep and (self.left or self.chunked) and self.got < _SECTOR * 2:
                 self.readinto(bytearray(_PART))
         except (OSError, ValueError):
             self.keep = False
@@ -305,6 +378,8 @@ class _Connection:
     def drop(self):
         if self.stream:
             self.stream.close()
+            if self.stream is not self.sock:
+                self.sock.close()  # a handshake that failed has let go of it
             self.stream = None
 
 
@@ -323,26 +398,24 @@ def _certificates(path):
                 text += line
 
 
-def _escaped(url):
-    # What may not stand in a request as it is.
+def _split(url):
+    """The part of a URL that one connection is for, and the rest as it is sent."""
     url = url.split("#")[0]
     for c in url:
         if not " " < c < "\x7f":
             url = url.replace(c, "".join(["%%%02X" % b for b in c.encode()]))
-    return url
-
-
-def _place(url):
-    # "https://host/", the part of a URL that one connection is for.
-    return "/".join(_escaped(url).split("/", 3)[:3]) + "/"
+    place = "/".join(url.split("/", 3)[:3]).split("?")[0]
+    path = url[len(place) :]
+    return place.lower(), path if path[:1] == "/" else "/" + path
 
 
 class Session:
-    """Fetches URLs over one kept connection per host, with the interface of `requests`.
+    """Fetches URLs over two kept connections at most, with the interface of `requests`.
 
-    headers: {host: {name: value}}, each sent to that host alone. cafile: a file of certificates
-    (DER or PEM) that have to vouch for every TLS server; left out, it is mip.cafile, and if that
-    is None, no server is checked. timeout: seconds without a byte from the server.
+    headers: {host: {name: value}}, each sent to that host alone, and over TLS alone unless the
+    key is "http://host". cafile: a file of certificates (DER or PEM) that have to vouch for every
+    TLS server; left out, it is mip.cafile, and if that is None, no server is checked. timeout:
+    seconds without a byte from the server; four times as long an answer may take to begin.
     """
 
     def __init__(self, headers=None, cafile=None, timeout=_TIMEOUT):
@@ -350,7 +423,9 @@ class Session:
         self.cafile = cafile or globals()["cafile"]
         self.timeout = timeout
         self.context = None
-        self.links = {}  # "https://host/": its connection
+        self.unchecked = False  # whether a server was not checked
+        self.links = []  # the connections; the one that was used last is the last
+        self.answer = None  # the one that was returned last
         self.alone = 0  # how many requests are sent one at a time: a connection broke
 
     def get(self, url):
@@ -359,16 +434,13 @@ class Session:
         OSError: the network failed. ValueError: what answers there is not to be trusted, or
         does not speak HTTP.
         """
-        key = hash(url)
         for _ in range(_HOPS + 1):
-            answer = self._ask(url, _place(url), key)
+            self.answer = answer = self._ask(*_split(url))
             if answer.status_code // 100 != 3 or answer.location is None:
                 return answer
             answer.close()
-            secure = url[:6] == "https:"
             url = _join(url, answer.location)
-            key = None
-            if not answer.location or secure and url[:6] != "https:":
+            if answer.place[:6] == "https:" != _split(url)[0][:6] or not answer.location:
                 break
         raise ValueError("redirected to " + url)
 
@@ -377,111 +449,151 @@ class Session:
 
         What was sent comes first, and in the order in which it was sent.
         """
-        place = _place(url)
-        link = self.links.get(place)
-        # A connection has shown that it is kept when it has answered once. Only the hash of a
-        # URL is kept, which has to tell those apart that are on their way.
-        if (
-            self.alone
-            or not link
-            or not link.stream
-            or len(link.sent) > _AHEAD
-            or hash(url) in link.sent
-        ):
+        place, path = _split(url)
+        link = self._link(place)
+        # A connection has shown that it is kept when it has answered once.
+        if self.alone or not link or not link.stream or len(link.sent) > _AHEAD:
             return False
         try:
-            link.send(url[len(place) :], hash(url))
+            link.send(path)
             return True
         except OSError:
             link.drop()
             return False
+        except BaseException:
+            link.drop()  # it may be in the middle of a request
+            raise
+
+    def settle(self):
+        """Raises ValueError when a server has sent more than it was asked for."""
+        for link in self.links:
+            if not link.sent and link.heard():
+                raise ValueError("%s sends what nobody asked for" % link.place)
 
     def close(self):
         """Closes every connection."""
-        for link in self.links.values():
-            link.drop()
-        self.links = {}
+        while self.links:
+            self.links.pop().drop()
 
-    def _ask(self, url, place, key):
-        link = self.links.get(place)
-        if not link:
-            gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
-            link = self.links[place] = _Connection(self.timeout)
+    def _link(self, place):
+        for link in self.links:
+            if link.place == place:
+                return link
+
+    def _ask(self, place, path):
         if self.alone:
             self.alone -= 1
-        url = url[len(place) :]
-        if not link.stream or not link.ask(url, key):
+        link = self._link(place)
+        if link:
+            self.links.remove(link)
+        elif len(self.links) < 2:
+            gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
+            link = _Connection(self.timeout)
+        else:
+            link = self.links.pop(0)
+            link.drop()
+        self.links.append(link)
+        link.place = place
+        if not link.ask(path):
             self.alone = len(link.sent)
-            self._connect(link, place)
-            link.ask(url, key)
+            try:
+                self._connect(link, path)
+            except (OSError, MemoryError):
+                # Two TLS connections do not fit into the memory of many boards.
+                if not self.links[0].stream:
+                    raise
+                self.links[0].drop()
+                self._connect(link, path)
+            link.ask(path)
         return link
 
-    def _connect(self, link, place):
+    def _connect(self, link, path):
         import socket
 
-        scheme, _, host, _ = place.split("/")
+        scheme, _, host = (link.place + "//").split("/")[:3]
         port = {"http:": 80, "https:": 443}.get(scheme)
-        if not port:
-            raise ValueError("no such scheme")
+        if not port or not host or "@" in host or "[" in host:
+            raise ValueError("neither http://HOST nor https://HOST, without a user")
         head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
-        if ":" in host:
-            host, port = host.split(":")
-        for header in self.headers.get(host, {}).items():
-            head += "%s: %s\r\n" % header
+        name = host.split(":")[0]
+        if name != host:
+            port = _number(host[len(name) + 1 :].encode(), 10)
+        for key, headers in self.headers.items():
+            if key.lower() == (name if scheme == "https:" else "http://" + name):
+                for header in headers.items():
+                    head += "%s: %s\r\n" % header
         link.head = (head + "\r\n").encode()
         gc.collect()
+        addresses = ()
+        trouble = OSError(_UNKNOWN)
         try:
-            addresses = socket.getaddrinfo(host, int(port), 0, socket.SOCK_STREAM)
-        except OSError:
-            raise ValueError("%s is not known: is the board online?" % host)
-        while True:
-            address = addresses.pop(0)
-            sock = socket.socket(*address[:3])
+            addresses = socket.getaddrinfo(name, port)
+        except OSError as e:
+            if e.args[0] == _ENOMEM:
+                raise
+        for address in addresses:
+            if address[1] not in (0, socket.SOCK_STREAM):
+                continue
             try:
-                if hasattr(sock, "settimeout"):
-                    sock.settimeout(self.timeout)
-                try:
-                    # Else each request that is sent ahead waits for the one before.
-                    sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
-                except (AttributeError, OSError, ValueError):
-                    pass  # not every port can, and all work without
-                sock.connect(address[-1])
-                link.open(sock, self._secure(sock, host) if scheme == "https:" else sock)
-                return
-            except (OSError, ValueError) as e:
-                sock.close()
-                if not addresses or isinstance(e, ValueError):  # else the next one may do
-                    raise
+                link.open(socket, address)
+                if scheme == "https:":
+                    link.stream = self._secure(link.sock, name, link.poll)
+                return link.send(path)
+            except OSError as e:
+                link.drop()
+                trouble = e  # the next address may do
+            except BaseException:
+                link.drop()
+                raise
+        raise trouble
 
-    def _secure(self, sock, host):
-        # `tls` came with MicroPython 1.23, SSLContext with 1.22.
+    def _secure(self, sock, host, poll):
+        # `tls` came with MicroPython 1.23, SSLContext with 1.21; axTLS cannot check.
         try:
             import tls
         except ImportError:
-            import ssl as tls
-        if not self.context:
-            if not hasattr(tls, "SSLContext"):
-                if self.cafile:
-                    raise ValueError("this firmware cannot check a server")
-                return tls.wrap_socket(sock, server_hostname=host)
-            context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-            context.verify_mode = tls.CERT_REQUIRED if self.cafile else tls.CERT_NONE
             try:
-                for der in _certificates(self.cafile) if self.cafile else ():
-                    context.load_verify_locations(der)
-            except (OSError, ValueError) as e:
-                raise ValueError("%s: %s" % (self.cafile, e))
+                import ssl as tls
+            except ImportError:
+                raise ValueError("this firmware has no TLS")
+        context = self.context
+        if not context:
+            context = tls
+            if hasattr(tls, "SSLContext"):
+                context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+            if self.cafile:
+                self._trust(context)
+            elif hasattr(context, "verify_mode"):
+                context.verify_mode = _CERT_NONE
             self.context = context
+        self.unchecked = not self.cafile
+        if poll and hasattr(context, "load_verify_locations"):
+            # Only mbedtls can do the handshake in parts, with the first request.
+            return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        if poll:
+            getattr(sock, "settimeout", sock.setblocking)(self.timeout)
+        stream = context.wrap_socket(sock, server_hostname=host)
+        if poll:
+            stream.setblocking(False)
+        return stream
+
+    def _trust(self, context):
+        # The servers that a certificate of the file vouches for.
+        if not hasattr(context, "load_verify_locations"):
+            raise ValueError("this firmware cannot check a server")
+        why = "no certificate in it"
         try:
-            return self.context.wrap_socket(sock, server_hostname=host)
+            for der in _certificates(self.cafile):
+                why = None
+                try:
+                    context.load_verify_locations(cadata=der)
+                except TypeError:  # from 1.23 on it takes no names
+                    context.load_verify_locations(der)
         except (OSError, ValueError) as e:
-            if not self.cafile or e.args[0] in _PASSING:
-                raise
-            text = "%s is not to be trusted: %s" % (host, e)
-            year = time.gmtime()[0]
-            if year < _YEAR:
-                text += "; the clock says %d: ntptime.settime()" % year
-            raise ValueError(text)
+            why = e
+        if why:
+            raise ValueError("%s: %s" % (self.cafile, why))
+        context.verify_mode = _CERT_REQUIRED
 
 
 # ---- 3. the streaming JSON reader ------------------------------------------------------
@@ -490,12 +602,13 @@ class Session:
 def _piece(stream, buf):
     """Reads what there is of a stream into `buf`: how many bytes; 0 is the end."""
     n = getattr(stream, "raw", stream).readinto(buf)
+    _rest()
     if n is None:  # what took too long for `requests`
         raise OSError(_ETIMEDOUT)
     return n
 
 
-def _entries(stream, buf, lists=_LISTS, values=_VALUES):
+def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
     """Yields (listed, key, value) for the keys of the JSON object in `stream` that are wanted.
 
     A key of `lists` comes once for each element of its value, with `listed` true; so does one
@@ -514,6 +627,8 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
             n = _piece(stream, buf)
             if not n:
                 break
+            if sha:
+                sha.update(memoryview(buf)[:n])
             size += n
             if size > _DOCUMENT:
                 raise ValueError
@@ -568,7 +683,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES):
             raise ValueError
     except ValueError:
         if level and not depth and c == 60:  # "<"
-            raise ValueError("answered with a web page, not a package: a captive portal?")
+            raise ValueError(_PAGE)
         raise ValueError("not a package.json, from byte %d on" % (size - n + i))
 
 
@@ -580,11 +695,19 @@ def _pinned(version):
     return None if version in ("", "latest", "*") else version
 
 
-def _parse(text, version=None):
-    """Takes "name@version" apart and gives the name its one spelling: (name, version).
+def _unpin(text):
+    """A text without its #sha256=, and the hash behind it or None."""
+    text, *sha = (text or "").split(_SHA256)
+    return text, sha[0].lower() if sha else None
 
-    The version is None where none or the latest is meant; `version` is for a text without.
+
+def _parse(text, version=None):
+    """Takes "name@version#sha256=HEX" apart and gives the name its one spelling: (name, version).
+
+    The version has the hash with it; it is None where none or the latest is meant. `version` is
+    for a text without.
     """
+    text, sha = _unpin(text)
     page = text[19:] if text.startswith("https://github.com/") else ""
     if page.split("@")[0].strip("/").count("/") == 1:
         text = "github:" + page  # the page of a repository
@@ -600,7 +723,12 @@ def _parse(text, version=None):
             text = text[: -len(_JSON)]
     if not text or _control(text + (version or "")):
         raise ValueError("%r names no package" % text)
-    return text, _pinned(version)
+    version = _pinned(version)
+    if sha is not None:
+        if len(sha) != 64:
+            raise ValueError("#sha256= takes 64 digits")
+        version = (version or "") + _SHA256 + sha
+    return text, version
 
 
 def _control(text):
@@ -622,11 +750,12 @@ def _key(name):
 _KEYED = const(0)
 _NAMED = const(1)
 _VERSION = const(2)
-_INDEXED = const(4)
-_FOUND = const(5)
-_SAID = const(6)
-_PLANNED = const(7)
-_FORM = const(8)
+_HASH = const(3)
+_INDEXED = const(5)
+_FOUND = const(6)
+_SAID = const(7)
+_PLANNED = const(8)
+_FORM = const(9)
 
 
 def _repository(name):
@@ -706,6 +835,7 @@ class _Lines:
         return self
 
     def __next__(self):
+        _rest()
         if self.place >= self.size:
             raise StopIteration
         while b"\n" not in self.data and len(self.data) < _LINE_SIZE:
@@ -870,18 +1000,24 @@ def _native(url):
 def _reason(e):
     """What an OSError or ValueError means to people."""
     code = e.args[0] if e.args else ""
-    if code == _ENOMEM:
+    text = " ".join(str(e).split())  # mbedtls breaks lines
+    if code in _NO_MEMORY:
         return "out of memory, with %d bytes free" % gc.mem_free()
     if isinstance(e, OSError):
-        if code in _DISK:
-            return _DISK[code]
+        for codes, words in _WORDS:
+            if code in codes:
+                return words
         if code in _PASSING:
             if code > 400:
                 return "the server answers %d" % code
             return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
-    text = " ".join(str(e).split())  # mbedtls breaks lines
-    if not isinstance(e, (OSError, ValueError)):  # of a session
+    elif not isinstance(e, ValueError):  # of a session
         text = "%s %s" % (type(e).__name__, text)
+    if "CERT" in text.upper()[:20]:  # mbedtls has checked one
+        text = "the server is not to be trusted: " + text
+        year = time.gmtime()[0]
+        if year < _YEAR:
+            text += "; the clock says %d: ntptime.settime()" % year
     return text
 
 
@@ -1045,8 +1181,8 @@ class _Store:
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
         # The packages of the record, [key, start, stop, its line]; and those of this run,
-        # [key, name, version, asked, index, document, what it says its version is, its place
-        # in the plan, ("py",) if source was asked for].
+        # [key, name, version, the hash of its document, asked, index, document, what it says its
+        # version is, its place in the plan, ("py",) if source was asked for].
         self.old = []
         self.packages = []
         # What is asked for, {(key, key of the asker, None for the user): version or None}.
@@ -1109,7 +1245,7 @@ class _Store:
         doing = self.doing
         done = self.state == _DONE  # of recover() nothing is said
         gc.collect()
-        if getattr(self.session, "context", None) and not self.session.cafile:
+        if getattr(self.session, "unchecked", False):
             print("Servers were not checked: mip.cafile names no certificates")
         for step in self._close, self._clear, self._close:
             try:
@@ -1321,12 +1457,12 @@ class _Store:
                 return do(line)
             except OSError as e:
                 code, *wait = e.args
-                if not pause or code not in _PASSING:
-                    raise
+                if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
+                    raise  # a name that is not known twice is a slip, or nobody is online
                 if code > 400:
                     pause = min(wait[0] or pause, _LONGEST)
                 print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
-            time.sleep(pause)
+            _wait(pause)
             self._back(start)
 
     def _resolve(self, wanted):
@@ -1368,18 +1504,21 @@ class _Store:
         asked = None if asker is not None else version or "latest"
         taken = _row(self.packages, key)
         clash = None
+        ref, sha = _unpin(version)
         for (other, by), pinned in self.asks.items():
-            if other == key and pinned:
-                if version and version != pinned:
+            if other == key:
+                pin, digits = _unpin(pinned)
+                if pin and ref not in ("", pin) or digits and sha not in (None, digits):
                     clash = by, pinned
-                version = version or pinned
+                ref = ref or pin
+                sha = sha or digits
         if clash:
             self.doing = name
             raise ValueError(
                 "%s asks for version %s, %s for version %s"
                 % (clash[0] or "the user", clash[1], asker or "the user", version)
             )
-        self.asks[key, asker] = version
+        self.asks[key, asker] = ref + (_SHA256 + sha if sha else "")
         if not taken:
             if len(self.packages) == _PACKAGES:
                 raise ValueError("more than %d packages" % _PACKAGES)
@@ -1393,12 +1532,14 @@ class _Store:
                 if other and other[1] < old[1]:
                     break
                 at -= 1
-            self.packages.insert(at, [key, name, version, asked, None, None, None, 0, ()])
-        elif version and version != taken[_VERSION]:
+            ref = _pinned(ref)
+            self.packages.insert(at, [key, name, ref, sha, asked, None, None, None, 0, ()])
+        elif ref not in ("", taken[_VERSION]) or sha not in (None, taken[_HASH]):
             self.doing = name
             # A version was asked for after the latest had been taken.
             self.again = self.again or self.packages.index(taken) < self.number
-            taken[_VERSION] = version
+            taken[_VERSION] = _pinned(ref)
+            taken[_HASH] = sha
 
     def _package(self, package):
         # Writes the lines of a package, from the first place that has it.
@@ -1408,7 +1549,7 @@ class _Store:
         self._add(_line("planned", name, None))
         if _twin(name):
             url = _url(name, package[_VERSION])
-            self._file(name[name.rfind("/") + 1 :], None, url)
+            self._file(name[name.rfind("/") + 1 :], package[_HASH], url)
             return
         if _is_place(name):
             package[_INDEXED] = self.indexes[0]
@@ -1453,8 +1594,11 @@ class _Store:
             self._forget([package[_KEYED]], ())
             self.deps = 0
             empty = True
-            for entry in _entries(stream, self.buf):
+            sha = sha256()
+            for entry in _entries(stream, self.buf, sha=sha):
                 empty = not self._entry(package, entry) and empty
+            if package[_HASH] not in (None, _hex(sha)):
+                raise ValueError(_OTHER)
             if empty:
                 raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
             return True
@@ -1485,9 +1629,16 @@ class _Store:
         elif key == "hashes":
             self._file(value[0], value[1].lower(), None)
         else:
-            value[1] = self._source(package, value[1])
-            self._file(value[0], None, value[1])
+            url, sha = _unpin(value[1])
+            url = self._source(package, url)
+            self._plain(package, url, sha)
+            self._file(value[0], sha, url)
         return True
+
+    def _plain(self, package, url, sha):
+        # Says that something is neither protected on its way nor checked when it comes.
+        if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
+            print("%s: http, without a hash: anyone on the way may change it" % url)
 
     def _dep(self, package, name, version):
         self.deps += 1
@@ -1500,6 +1651,7 @@ class _Store:
         # A ref belongs to its repository.
         if version is None and not own and _same(name, package[_FOUND]):
             own = package[_VERSION]
+        self._plain(package, name, _unpin(own)[1])
         self._add(_line("dep", name, own))
         self._need(name, own, package[_KEYED])
 
@@ -1637,10 +1789,12 @@ class _Store:
         if missing:
             self.doing = self.target
             raise ValueError("not found:" + missing)
+        if isinstance(self.session, Session):
+            self.session.settle()
 
     def _turn(self):
         # The next package.
-        key, name, version, asked, index, _, said, _, form = self.packages[self.number]
+        key, name, version, _, asked, index, _, said, _, form = self.packages[self.number]
         self.number += 1
         if said and not _repository(name):
             version = said
@@ -1749,7 +1903,12 @@ class _Store:
         staged = self._staged(path)
         sha = self._save(stream, staged, path)
         if not sha.startswith(line[2] or ""):
-            raise ValueError("the content is not what the index says")
+            raise ValueError(_OTHER)
+        # Without a hash it may be the page of a portal.
+        if not line[2] and _twin(path):
+            with open(staged, "rb") as file:
+                if getattr(stream, "html", False) or file.read(_PART).strip()[:1] == b"<":
+                    raise ValueError(_PAGE)
         self._check(path, staged)
         # The root of a FAT disk, above which it is again, has room for a number of names.
         if (
@@ -2226,9 +2385,13 @@ def list(target=None):
     found = []
     with _Store(target) as store:
         store.look()
-        for *_, (_, name, version, *_) in store.old:
-            found.append(name + "@" + (version or "") if version or "@" in name else name)
-            print(found[-1])
+        for *_, (_, name, version, asked, *_) in store.old:
+            text = name + "@" + (version or "") if version or "@" in name else name
+            sha = _unpin(asked)[1]
+            if sha:
+                text += _SHA256 + sha
+            found.append(text)
+            print(text)
     return found
 
 

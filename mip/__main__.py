@@ -42,33 +42,24 @@ _VERBS = {
 }
 
 
-class _Counted:
-    """An answer whose bytes are counted on the terminal while they come."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.raw = self
-        self.count = 0
-
-    def __getattr__(self, name):
-        return getattr(self.answer, name)
-
-    def readinto(self, buf):
-        n = self.answer.readinto(buf)
-        self.count += n
-        sys.stderr.write("\r%d bytes" % self.count)
-        return n
-
-    def close(self):
-        sys.stderr.write("\r\x1b[K")
-        self.answer.close()
-
-
 def _session(headers, cafile):
     session = mip.Session(headers, cafile)
+    shown = [""]
+
+    def show():
+        # What has come of an answer, and of how much where that is known.
+        answer = session.answer
+        text = ""
+        if answer and answer.stream and answer.left != 0:
+            text = "%d bytes" % answer.got
+            if answer.left and not answer.chunked:
+                text = "%d of %d bytes" % (answer.got, answer.got + answer.left)
+        if text != shown[0]:
+            shown[0] = text
+            sys.stderr.write("\x1b[K" + text + "\r")  # what is printed next comes over it
+
     if _kind("/dev/stderr") == _TERMINAL:
-        get = session.get
-        session.get = lambda url: _Counted(get(url))
+        mip.idle = show
     return session
 
 

@@ -303,7 +303,7 @@ def test_wrong_content(client, device, net):
     done = client.install("crc")
     assert bool(device.tree()) == done
     expected = "installed" if done else "refused"
-    assert client.cells["content that is not what the index says"] == expected
+    assert client.cells["content that is not what its hash says"] == expected
 
 
 def test_paths_out_of_the_target(client, device, net):

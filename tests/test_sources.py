@@ -235,15 +235,10 @@ def test_a_version(device, net, name, version, url):
     assert device.tree() == files
 
 
-def test_the_user_in_a_url(device, net):
-    """An @ in the authority of a URL starts no version."""
-    # Whether the user's name is a part of the host is not this test's business.
-    device.hosts["user@example.org"] = net.secure.port
-    net.secure.sites["user@example.org"] = net.secure.sites["example.org"]
-    files = offer(net, f"{WEB}/foo.py")
-    install(device, "https://user@example.org/foo.py")
-    assert net.secure.requests[0][2] == "/foo.py"
-    assert device.tree() == files
+@pytest.mark.parametrize("host", ["user@example.org", "me:pw@example.org", "[::1]", "me@host:1"])
+def test_a_host_that_is_refused(device, net, host):
+    """A user in a URL starts no version, and is refused in words, as an IPv6 address is."""
+    assert "without a user" in refused(device, net, f"https://{host}/foo.py")
 
 
 def test_an_index_by_url(device, net):

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -48,13 +49,39 @@ def publish(server, number=2):
     return server.url + "/"
 
 
-def test_bytes_are_counted_at_a_terminal(device, server):
-    """At a terminal the bytes of a file are counted on a line that is cleared behind it."""
-    shown = at_a_terminal(device, "install", publish(server))
-    for n in (1, 2):
-        assert f"Copying: [{n}/2]" in shown
-    assert shown.count("3000 bytes\r\x1b[K") == 2
-    assert shown.rstrip().endswith("Done")
+def screen(text):
+    """The lines that a terminal shows in the end, after carriage returns and erasures."""
+    lines = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        cells, at = [], 0
+        for part in re.findall(r"\r|\x1b\[K|[^\r\x1b]", line):
+            if part == "\r":
+                at = 0
+            elif part == "\x1b[K":
+                del cells[at:]
+            else:
+                cells[at : at + 1] = part
+                at += 1
+        lines.append("".join(cells))
+    return lines
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bytes_are_counted_at_a_terminal(device, server, chunked):
+    """At a terminal the bytes of a file are counted, of how many where that is known, on a line
+    that is cleared behind it."""
+    url = publish(server)
+    if chunked:
+        body = b"#" * 2999 + b"\n"
+        for n in (0, 1):
+            server.routes[f"/m{n}.py"] = Reply(body=body, framing="chunked", chunk_size=700)
+    shown = at_a_terminal(device, "install", url)
+    for n in range(256, 2900, 256):
+        text = f"\x1b[K{n} bytes\r" if chunked else f"\x1b[K{n} of 3000 bytes\r"
+        assert chunked or shown.count(text) == 2
+    assert not chunked or re.search(r"\x1b\[K[1-9]\d+ bytes\r", shown)
+    lines = [line.split(" /")[0] for line in screen(shown)]
+    assert lines[1:] == ["Copying: [1/2]", "Copying: [2/2]", "Done", ""]
 
 
 def test_plain_lines_when_redirected(device, server):

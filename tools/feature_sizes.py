@@ -24,11 +24,16 @@ MODULE = "mip/__init__.py"
 # What a user gets, and the functions, classes and constants that are there for it.
 FEATURES = {
     "HTTP on kept connections, with limits for silence and slowness": "_Connection _number",
-    "TLS: certificates as PEM or DER, older firmware, the clock": "_certificates Session._secure",
-    "Sessions: redirects, headers for one host": (
-        "Session.__init__ Session.get Session.close Session._ask Session._connect"
-        " _escaped _place _Store.connect _Store.open"
+    "Waiting in slices, with a hook": "_wait _rest",
+    "TLS: certificates as PEM or DER, older firmware": (
+        "_certificates Session._secure Session._trust"
     ),
+    "Sessions: two connections, redirects, headers for one host": (
+        "Session.__init__ Session.get Session.close Session._ask Session._link Session._connect"
+        " _split _Store.connect _Store.open"
+    ),
+    "Answers that nobody asked for": "Session.settle",
+    "Pins by hash; saying what is not protected": "_unpin _Store._plain",
     "Requests sent ahead": "Session.send _Store._look_ahead",
     "Retries, with waits": "_Store.attempt _Store._back _PAUSES _PASSING",
     "JSON read as it arrives, in constant RAM": "_entries _piece",
@@ -75,7 +80,7 @@ FEATURES = {
     ),
     "Keeping two runs apart": "_Store._alone _busy",
     "Errors in one line": (
-        "InstallError _reason _DISK _Store._end _Store.__enter__ _Store.__exit__"
+        "InstallError _reason _WORDS _Store._end _Store.__enter__ _Store.__exit__"
     ),
     "install()": "install",
     "uninstall()": "uninstall",

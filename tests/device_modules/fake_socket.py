@@ -98,12 +98,13 @@ class socket(io.IOBase):
         self.place = 0  # how much of it was read
         self.more = b""
         self.request = b""
+        self.blocking = True
 
     def settimeout(self, seconds):
-        pass
+        self.blocking = seconds != 0
 
     def setblocking(self, flag):
-        pass
+        self.blocking = flag
 
     def setsockopt(self, level, option, value):
         pass
@@ -136,7 +137,7 @@ class socket(io.IOBase):
         return len(data)
 
     def _fill(self):
-        # Makes sure that there is something to read; whether there is.
+        # Makes sure that there is something to read: whether there is; None: not yet.
         _ask("read")
         if self.closed:
             raise OSError(9)
@@ -144,12 +145,15 @@ class socket(io.IOBase):
             self.data = self.more
             self.place = 0
             if not self.data and not self.end:
+                if not self.blocking:
+                    return None
                 raise OSError(110)  # the server is silent for longer than the timeout
         return self.data
 
     def readinto(self, buf, size=None):
         global handed
-        self._fill()
+        if self._fill() is None:
+            return None
         n = min(len(buf) if size is None else size, len(self.data) - self.place, piece)
         buf[:n] = self.data[self.place : self.place + n]
         self.place += n
@@ -159,7 +163,10 @@ class socket(io.IOBase):
     def readline(self, size=-1):
         global handed
         line = b""
-        while len(line) != size and line[-1:] != b"\n" and self._fill():
+        while len(line) != size and line[-1:] != b"\n":
+            more = self._fill()
+            if not more:
+                return line or more
             stop = self.data.find(b"\n", self.place) + 1 or len(self.data)
             if size >= 0:
                 stop = min(stop, self.place + size - len(line))
