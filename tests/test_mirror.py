@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import time
-from types import SimpleNamespace
 
 import mip_index
 import pytest
@@ -407,7 +405,7 @@ def test_an_interrupted_mirror(online, tmp_path, monkeypatch):
 def waits(monkeypatch):
     """The seconds that were waited between attempts, which are not waited."""
     waits = []
-    monkeypatch.setattr(host.mip, "time", SimpleNamespace(time=time.time, sleep=waits.append))
+    monkeypatch.setattr(host.mip, "_wait", waits.append)
     return waits
 
 

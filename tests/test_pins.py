@@ -4,7 +4,7 @@ import json
 
 import pytest
 from device import error
-from mip_server import Reply
+from mip_index.server import Reply
 from publish import INDEX, content, sha256, tree
 from test_sources import GITHUB, WEB, install, listed, packages, params, put_local, refused
 

@@ -6,9 +6,9 @@ import struct
 import threading
 import time
 
-import mip_server
 import pytest
-from mip_server import Reply
+from mip_index import server as mip_server
+from mip_index.server import Reply
 
 # Fetches a URL, and prints how that ended and what the hook saw: how often it was called, and the
 # longest time in milliseconds without it.

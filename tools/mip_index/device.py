@@ -93,7 +93,6 @@ is_place: Callable[[str], bool] = mip._is_place
 key_of: Callable[[str], str] = mip._key
 repository: Callable[[str], str] = mip._repository
 join: Callable[[str, str], str] = mip._join
-escape: Callable[[str], str] = mip._escaped
 
 
 def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
@@ -103,10 +102,20 @@ def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
     Raises PublishError when there is no name.
     """
     try:
-        name, version, *_ = mip._parse(text, version)
+        name, version = mip._parse(text, version)
     except ValueError as error:
         raise PublishError(str(error)) from error
-    return name, version
+    return name, _ref(version)
+
+
+def _ref(version: str | None) -> str | None:
+    """Return a version without the hash of the package.json behind it."""
+    return mip._unpin(version)[0] or None
+
+
+def escape(url: str) -> str:
+    """Return a URL as it is sent: what is not printable ASCII, and spaces, as %XX."""
+    return "".join(mip._split(url))
 
 
 def is_file(name: str) -> bool:
@@ -169,7 +178,10 @@ class _Asked:
         """Keep no line."""
 
     def _need(self, name: str, version: str | None, asker: str, *more: object) -> None:
-        self.asked = name, version
+        self.asked = name, _ref(version)
+
+    def _plain(self, *of: object) -> None:
+        """Say nothing of plain HTTP."""
 
 
 def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[str, str | None]:

@@ -28,7 +28,6 @@ from .device import (
     clean_path,
     dependency,
     document_of,
-    escape,
     is_file,
     is_full,
     is_place,
@@ -289,7 +288,7 @@ class EntryChecker:
             if repository(source) and "@" in source:
                 reason += ": they know no @ in URLs"
             self._error(entry, reason, FIELD)
-        elif escape(theirs) != theirs:
+        elif not (theirs.isascii() and theirs.isprintable()) or " " in theirs:
             ascii = theirs.isascii()
             reason = f"{source!r}: they send {'spaces' if ascii else 'letters'} as they are"
             self._error(entry, reason, FIELD if ascii else ("mpremote",))

@@ -18,8 +18,8 @@ GRACE = 60  # seconds until a server that sends slowly has to have sent what fol
 RATE = 64  # bytes a second
 LIMIT = 1 << 26  # bytes of a file; no board has room for more
 
-# errno values that the device's code knows for a connection that broke or was too slow.
-BROKEN, SLOW = 104, 110
+# errno values that the device's code knows: a connection that broke, was too slow, was refused.
+BROKEN, SLOW, REFUSED = 104, 110, 111
 
 Headers = dict[str, dict[str, str]]
 
@@ -156,6 +156,8 @@ class Session:
         except (OSError, http.client.HTTPException) as error:
             # URLError is an OSError, and has the one that it was as its reason.
             reason = getattr(error, "reason", error)
+            if isinstance(reason, ConnectionRefusedError):
+                raise OSError(REFUSED, str(reason)) from error
             if isinstance(reason, TimeoutError):
                 raise OSError(SLOW, str(reason)) from error
             if isinstance(reason, ConnectionError | http.client.IncompleteRead):
