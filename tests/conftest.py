@@ -128,7 +128,8 @@ def device(tmp_path, module_path, authority):
 def authority(tmp_path_factory):
     """A certificate authority: `pem` and `der` are the paths of its certificate.
 
-    `context` is the ssl.SSLContext of a server with a certificate from it, for HOSTS.
+    `ca` is the trustme.CA; `context` is the ssl.SSLContext of a server with a certificate from it,
+    for HOSTS.
     """
     directory = tmp_path_factory.mktemp("authority")
     authority = trustme.CA()
@@ -137,7 +138,7 @@ def authority(tmp_path_factory):
     der.write_bytes(ssl.PEM_cert_to_DER_cert(authority.cert_pem.bytes().decode()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*HOSTS).configure_cert(context)
-    return SimpleNamespace(pem=pem, der=der, context=context)
+    return SimpleNamespace(ca=authority, pem=pem, der=der, context=context)
 
 
 @pytest.fixture

@@ -420,6 +420,31 @@ def test_the_line_that_pins(tmp_path):
     assert Index(tmp_path / "index").pinned_call("a", "1") == call
 
 
+def test_a_fleet_that_is_pinned_by_one_line(device, server, tmp_path, index):
+    """The printed line installs over plain HTTP what was mirrored, to the byte, or nothing."""
+    site = server.root / "fleet"
+    mirror(["telemetry"], site, indexes=[str(index)], url=f"{server.url}/fleet")
+    line = Index(site).pinned_call("telemetry", "0.1.0")
+    tampered = []
+    for path in sorted(site.rglob("*")):
+        # What a board with this firmware does not ask for cannot harm it.
+        if path.is_file() and "/py/" not in str(path) and not path.name.startswith("index."):
+            data = path.read_bytes()
+            path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+            result = device.run(f"import mip\n{line}")
+            tampered.append(result.status)
+            assert device.tree() == {} or result.status == 0
+            path.write_bytes(data)
+            if result.status == 0:
+                device.run("import mip\nmip.uninstall('telemetry')", check=True)
+    # The JSON of the version, and the ten files that it names, each of which is compiled code.
+    assert sum(tampered) == 11
+    assert device.run(f"import mip\n{line}", check=True).lines[-1] == "Done"
+    server.reset()
+    assert device.run(f"import mip\n{line}", check=True).lines[-1] == "Done"
+    assert not any("/file/" in path for _, _, path in server.requests)
+
+
 # --- Native code ---
 
 
