@@ -37,9 +37,10 @@ def page(name):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """What is at https://host: at /pi an index of the packages in tests/packages."""
+    """What is at https://host: at /pi an index of the packages in tests/packages, at /mip of mip."""
     root = tmp_path_factory.mktemp("site")
     mip_index.build(conftest.TESTS / "packages", root / "pi")
+    mip_index.build(ROOT, root / "mip", name="mip", hash_length=64)
     return root
 
 
@@ -128,6 +129,7 @@ BOARDS = {
     "A session": (True, None),
     "With the mip in the firmware": (False, has_mip),
     "With mpremote": (False, has_mip),
+    "As source": (False, has_mip),
     "By copying": (False, has_mip),
     "As bytecode": (False, has_mip),
     "Which one is imported": (None, None),
