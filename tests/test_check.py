@@ -241,6 +241,7 @@ FAULTS = [
     # Packages that are needed.
     Fault("latest", deps(["github:other/repo", "latest"]), "deps[0]", "a branch", FIELD),
     Fault("range", deps(["needed", ">=1"]), "deps[0]", "no ranges"),
+    Fault("range of a branch", deps(["github:other/repo", "x*"]), "deps[0]", "no such package"),
     Fault("range of numbers", deps(["needed", "1.x"]), "deps[0]", "no ranges"),
     Fault(
         "hidden by what it needs",

@@ -37,7 +37,7 @@ def page(name):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """What is at https://host: an index of the packages in tests/packages, /pi, and of mip, /mip."""
+    """What is at https://host: at /pi an index of tests/packages, at /mip one of mip."""
     root = tmp_path_factory.mktemp("site")
     mip_index.build(conftest.TESTS / "packages", root / "pi")
     mip_index.build(ROOT, root / "mip", name="mip", hash_length=64)

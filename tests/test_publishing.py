@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mip_index import PublishError, build, builder, compiler, fetch, mirror
+from mip_index import PublishError, build, builder, compiler, fetch, main, mirror
 from mip_index import device as host
 from mip_index.store import Index
 from test_freeze import manifestfile  # noqa: F401  (a fixture)
@@ -262,8 +263,6 @@ def test_what_was_published_but_not_listed(tmp_path):
 
 def test_what_was_chosen_is_kept_when_nothing_is_new(tmp_path, capsys):
     """Another hash length is kept for what comes, and said, also if nothing else is new."""
-    from mip_index import main
-
     write_simple(tmp_path / "a", "1")
     arguments = ["build", str(tmp_path / "a"), "--output", str(tmp_path / "index")]
     assert main(arguments) == main([*arguments, "--full-hashes"]) == 0
@@ -513,6 +512,20 @@ def test_native_code_without_source(tmp_path):
     assert build(package, index) == [("p", "1")]
     assert not (index / "package").exists()
     assert sorted(files_of(index / "x64_6.3", "6", "p")) == ["fast.mpy", "table.txt"]
+
+
+def test_the_lines_of_native_code(tmp_path, capsys):
+    """Of native code without source, there is a line for each architecture."""
+    package = write_natmod(tmp_path / "p", "x64", "armv6m", source=False)
+    (package / "fast.py").unlink()
+    arguments = ["build", str(package), "--output", str(tmp_path / "site"), "--url", "https://h"]
+    assert main(arguments) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "Published p 1"
+    found = [
+        re.fullmatch(r'mip.install\("p@1#sha256=\w{64}", index="(.*)"\)', each) for each in lines
+    ]
+    assert [each[1] for each in found] == ["https://h/armv6m_6.3", "https://h/x64_6.3"]
 
 
 def test_builds_that_are_for_another_architecture(tmp_path):

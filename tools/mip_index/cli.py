@@ -24,7 +24,7 @@ from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
 from .fetch import Session, parse_headers
 from .mirroring import mirror
 from .serving import own_certificate, reachable_address, serve
-from .store import NEWEST_MPY, Index
+from .store import NEWEST_MPY, Index, native_indexes
 
 DESCRIPTION = """\
 Publish MicroPython packages as an index: plain files for any web server, from which
@@ -158,8 +158,12 @@ def report(new: list[tuple[str, str]], output: str, before: int) -> None:
     index = Index(output)
     for name, version in new:
         print(f"Published {name} {version}")
+    every = [index, *native_indexes(output).values()]
     for name, version in new:
-        print(index.pinned_call(name, version))
+        # Native code without source is in none but the indexes of its architectures.
+        where = [each for each in every if name in each.entries]
+        for each in where[:1] if name in index.entries else where:
+            print(each.pinned_call(name, version))
     if not new:
         print("Nothing new")
     if before not in (0, index.hash_length):

@@ -60,7 +60,7 @@ SECRETS = re.compile(
     re.IGNORECASE,
 )
 # A version that is meant as a range of them.
-RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*].")
+RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
 
 class Lookup:
@@ -378,7 +378,8 @@ class EntryChecker:
 
     def _check_deps(self, entry: str, *texts: str) -> None:
         name, version = dependency(texts, self._base, self._ref)
-        if RANGES.search(version or ""):
+        # The refs of a repository are named as one likes.
+        if RANGES.search(version or "") and not is_place(name):
             self._error(entry, f'{version!r}: there are no ranges: name a version, or "latest"')
             return
         if not is_place(name):

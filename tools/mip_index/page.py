@@ -7,18 +7,15 @@ else; besides, its policy lets no script run but its own.
 import base64
 import hashlib
 import html
-import re
 import string
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .store import Index, content_path, version_key
+from .store import Index, content_path, native_indexes, version_key
 
 HERE = Path(__file__).parent
-# A directory in an index with the native code for an architecture.
-NATIVE = re.compile(r"\w+_\d+\.\d+")
 ANY = "{MPY_ARCH}_{MPY_VERSION}"
 
 
@@ -31,11 +28,7 @@ def render(index: Index) -> str:
     """Return the page of an index."""
     style, script = ((HERE / f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    natives = {
-        path.parent.name: Index(path.parent)
-        for path in sorted(index.directory.glob("*/index.json"))
-        if NATIVE.fullmatch(path.parent.name)
-    }
+    natives = native_indexes(index.directory)
     entries = dict(index.entries)
     for native in natives.values():
         for name, entry in native.entries.items():

@@ -34,6 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 # A name that ends like this means a URL or a path, where packages are named.
 FILE_SUFFIXES = (".py", ".mpy", ".json")
+# A directory in an index with the native code for an architecture.
+NATIVE = re.compile(r"\w+_\d+\.\d+")
 # What index.json says of a package, beside its name and versions.
 FACTS = ("author", "description", "license")
 # The key of index.json with what was chosen for the index.
@@ -360,6 +362,15 @@ def _changes(old: dict[str, Any], new: dict[str, Any], release: Release, every: 
     if old.get("deps", []) != new.get("deps", []):
         changed.append("deps")
     return changed
+
+
+def native_indexes(directory: str | Path) -> dict[str, Index]:
+    """Return {"ARCHITECTURE_VERSION": Index} of those in an index, which have native code."""
+    return {
+        path.parent.name: Index(path.parent)
+        for path in sorted(Path(directory).glob("*/index.json"))
+        if NATIVE.fullmatch(path.parent.name)
+    }
 
 
 def package_path(kind: str, name: str, version: str | None) -> str:
