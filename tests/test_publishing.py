@@ -241,6 +241,8 @@ def test_a_run_waits_for_another(tmp_path):
         thread = threading.Thread(target=other)
         thread.start()
         entered.wait()
+        thread.join(1)  # in which it would be done, if it did not wait
+        assert thread.is_alive()
         index.choose(None, None)
         found = builder.find_packages([tmp_path / "a"])
         index.publish([builder.flatten("a", found).release(("py",))], 1)
