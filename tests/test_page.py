@@ -11,7 +11,7 @@ from mip_index import build
 from mip_index.page import render, write_page
 from mip_index.server import Server
 from mip_index.store import Index
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 from test_index import write_json_package, write_package, write_simple
 from test_publishing import files_of, write_natmod
 
@@ -80,7 +80,7 @@ def test_what_the_page_says(site):
     page = (site / "index.html").read_text("utf-8")
     text = Text(page).text
     size = sum(map(len, files_of(site, "6", "client").values()))
-    for words in ("client", "0.10", "Talks to servers.", f"MIT · {size:,} bytes", "A. Person"):
+    for words in ("client", "0.10", "Talks to servers.", "MIT", f"· {size:,} bytes", "A. Person"):
         assert any(words in each for each in text), words
     assert "0.10, 0.9" in text and "tool, elsewhere" in text
     assert 'mip.install("client", index="' in text
@@ -193,6 +193,7 @@ def test_copying(open_page, site):
     with Server(site) as server:
         page = open_page(f"{server.url}/index.html", permissions=["clipboard-read"])
         page.locator("#client summary").click()
+        expect(page.locator("#client button")).to_have_count(4)
         copied = []
         for button in page.locator("#client button").all():
             button.click()
@@ -307,7 +308,7 @@ def test_three_thousand_packages(open_page, tmp_path, index):
     assert shown(page) == ["package-1234"]
     page.locator("#package-1234 summary").click()
     assert page.locator("#package-1234 summary p").text_content() == HOSTILE[0]
-    assert page.locator("#package-1234 button").count() == 4
+    expect(page.locator("#package-1234 button")).to_have_count(4)
     page.fill("#filter", "of package-2")
     assert page.locator("output").text_content() == "1,000 of 3,000"
     assert page.title() == "MicroPython packages"

@@ -65,7 +65,8 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
     needs = [*entry.get("needs", []), *(need for need, _ in document.get("deps", []))]
     every = {each for list in home.entries[name]["versions"].values() for each in list}
     versions = sorted(every, key=version_key, reverse=True)
-    about = [entry.get("license", ""), _bytes(size)]
+    # Isolated: a right-to-left mark in it would turn round what follows.
+    license = f"<bdi>{html.escape(entry['license'])}</bdi> · " if entry.get("license") else ""
     facts = {
         "Versions": ", ".join(versions) if len(versions) > 1 else "",
         "Author": entry.get("author", ""),
@@ -75,25 +76,25 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
     rows = "".join(
         f"<dt>{key}</dt><dd>{html.escape(value)}</dd>" for key, value in facts.items() if value
     )
-    lines = "".join(_lines(index, home, name, version, own, bool(there)))
+    lines = "".join(_lines(index, home, name, version, list(there)))
     description = html.escape(entry.get("description", ""))
     return (
         f'<li><details id="{html.escape(name)}"><summary><span><b>{html.escape(name)}</b> '
         f"<i>{html.escape(version)}</i></span>"
-        f"<small>{html.escape(' · '.join(filter(None, about)))}</small>"
+        f"<small>{license}{_bytes(size)}</small>"
         f"<p>{description}</p></summary>"
         f'<div class="more">{f"<dl>{rows}</dl>" if rows else ""}{lines}</div></details></li>'
     )
 
 
 def _lines(
-    index: Index, home: Index, name: str, version: str, own: bool, native: bool
+    index: Index, home: Index, name: str, version: str, natives: list[str]
 ) -> Iterator[str]:
     """Yield the lines that install a package, each with what it is for."""
     url = f'<span class="url">{html.escape(index.url or "URL")}</span>'
-    arch = url + (f"/{ANY}" if native else "")
+    arch = url + (f"/{ANY}" if natives else "")
     # Only this mip puts the board's architecture into a URL.
-    other = url if own else f"{url}/ARCHITECTURE"
+    other = url if home is index else f"{url}/{natives[0]}"
     yield _line("At the REPL", f'mip.install("{name}", index="{arch}")')
     yield _line("From a computer", f"mpremote mip install --index {other} {name}")
     yield _line("Unix port", f"micropython -m mip install --index '{arch}' {name}")
