@@ -187,7 +187,8 @@ def test_the_manifest(own_index):
 def test_the_package_json(package_json):
     """package.json names every file of mip, and no other, by relative URLs; nothing is needed."""
     assert sorted(package_json["urls"]) == [[name, name] for name in MODULES]
-    assert set(package_json) <= {"v", "version", "urls", "deps"}
+    assert set(package_json) <= {"v", "version", "urls", "deps", "name", "description", "license"}
+    assert package_json["name"] == "mip"
     assert package_json.get("deps", []) == []
 
 
