@@ -7,6 +7,7 @@ import mip_index
 import pytest
 from mip_index import PublishError, mirror, mirroring
 from mip_index import device as host
+from mip_index.compiler import compile_module
 from mip_index.fetch import Session, parse_headers
 from mip_index.server import Reply, Server
 from publish import INDEX, by_mpremote, content, sha256
@@ -368,13 +369,48 @@ def test_content_that_is_not_what_the_index_says(online, tmp_path):
 
 
 def test_what_depends_on_the_board(online, tmp_path):
-    """A package with a file for each architecture is refused, as an index has one for all."""
+    """A package with a file for each architecture, of which there is none, is refused."""
     for entry, words in (
-        ('["m.mpy", "m-{MPY_ARCH}.mpy"]', "m-{MPY_ARCH}.mpy: depends on the board"),
-        ('["m.mpy", "m.mpy", 2566]', "m.mpy depends on the board"),
+        ('["m.mpy", "m-{MPY_ARCH}.mpy"]', "m-{MPY_ARCH}.mpy depends on the board, and there is"),
+        ('["m.mpy", "m.mpy", 2566]', "m.mpy depends on the board, and there is nothing"),
     ):
         online.put(f"{WEB}/x/package.json", f'{{"version": "1", "urls": [{entry}]}}')
         assert words in refused([f"{WEB}/x"], tmp_path / "s")
+
+
+@pytest.mark.parametrize("how", ["a URL", "entries"])
+def test_native_code(device, online, tmp_path, how):
+    """Native code is mirrored for each architecture that there is, with what else there is."""
+    builds = {}
+    for arch in "x64", "armv6m":
+        code = b"@micropython.native\ndef double(x):\n    return 2 * x\n"
+        builds[arch] = compile_module(code, "fast.py", None, "6", arch)
+        online.put(f"{REPO}/v1/{arch}_6.3/fast.mpy", builds[arch])
+    urls = [["fast.mpy", "{MPY_ARCH}_{MPY_VERSION}/fast.mpy"]]
+    if how == "entries":
+        urls = [["fast.mpy", f"{arch}_6.3/fast.mpy", builds[arch][2] << 8 | 6] for arch in builds]
+    document = {"version": "1.5", "urls": [*urls, ["table.txt", "table.txt"]], "deps": ["needed"]}
+    online.put(f"{REPO}/v1/package.json", json.dumps(document))
+    online.put(f"{REPO}/v1/table.txt", b"1")
+    online.publish("needed")
+    device.mip("install", "--target=origin", "github:org/app@v1", check=True)
+    assert mirror(["github:org/app@v1"], tmp_path / "site") == [("app", "1.5")]
+    for arch, code in builds.items():
+        there = read(tmp_path / "site" / f"{arch}_6.3", "6", "app", "1.5")
+        files = {
+            path: read_file(tmp_path / "site" / f"{arch}_6.3", hash)
+            for path, hash in there["hashes"]
+        }
+        assert files == {
+            "fast.mpy": code,
+            "needed.mpy": content("needed.mpy", "needed 1.0"),
+            "table.txt": b"1",
+        }
+    assert not (tmp_path / "site" / "xtensawin_6.3").exists()
+    index = f"--index={tmp_path / 'site'}/{{MPY_ARCH}}_{{MPY_VERSION}}"
+    device.mip("install", index, "app@1.5", check=True)
+    assert device.tree() == device.tree(device.work / "origin")
+    assert mirror(["github:org/app@v1"], tmp_path / "site") == []
 
 
 def test_conflicts(online, tmp_path):

@@ -69,11 +69,7 @@ def build(
         releases = [package.release(kinds) for package in packages]
         natives = _natives(packages, index.mpy_versions)
         new = index.publish([each for each in releases if each], updated)
-        for tag, native in natives.items():
-            inside = Index(Path(output, tag))
-            where_inside = index.url and f"{index.url}/{tag}"
-            inside.choose(index.hash_length, index.mpy_versions, where_inside, index.license)
-            new += [each for each in inside.publish(native, updated) if each not in new]
+        new += [each for each in index.publish_natives(natives, updated) if each not in new]
         write_page(index)
     return new
 

@@ -67,6 +67,10 @@ class PublishError(ValueError):
     """What could not be done, to what and why; the text is one line."""
 
 
+class BoardError(PublishError):
+    """What a package installs depends on the board."""
+
+
 # --- What the rest of the tool uses of it ---
 
 PUBLIC_INDEX: str = mip._INDEX
@@ -350,22 +354,31 @@ class Installed:
 
 
 class _Run(mip._Store):  # type: ignore[name-defined,misc]
-    """A run of the device's code that keeps what it stages: contents, {sha256: bytes}."""
+    """A run of the device's code that keeps what it stages: contents, {sha256: bytes}.
 
-    def __init__(self, target: str) -> None:
+    native: whether it is for a board with an architecture.
+    """
+
+    def __init__(self, target: str, native: bool) -> None:
         super().__init__(target)
         self.contents: dict[str, bytes] = {}
+        self.native = native
+        self.depends = ""  # what depends on the board
 
     def open(self, url: str) -> Any:
-        if any(place in url for place in PLACEHOLDERS):
-            self.doing = url
-            raise ValueError("depends on the board")
+        if any(place in url for place in PLACEHOLDERS) and not self.native:
+            self._depends(url)
         return super().open(url)
 
     def _entry(self, package: list[Any], entry: tuple[Any, ...]) -> Any:
-        if isinstance(entry[2], list) and any(isinstance(each, int) for each in entry[2][2:3]):
-            raise ValueError(f"{entry[2][0]} depends on the board")
+        third = entry[2][2:3] if isinstance(entry[2], list) else []
+        if any(isinstance(each, int) for each in third) and not self.native:
+            self._depends(entry[2][0])
         return super()._entry(package, entry)
+
+    def _depends(self, what: str) -> None:
+        self.depends = f"{what} depends on the board"
+        raise ValueError(self.depends)
 
     def _fetch(self, line: list[Any]) -> Any:
         sha = super()._fetch(line)
@@ -374,28 +387,42 @@ class _Run(mip._Store):  # type: ignore[name-defined,misc]
         return sha
 
     def _check(self, name: str, path: str) -> None:
-        """Take bytecode for any board: what loads it is not this one."""
+        """Take bytecode for any board, unless it is for one: what loads it is not this one."""
+        if self.native:
+            super()._check(name, path)
 
 
 def install(
-    packages: Sequence[str], indexes: Sequence[str], kind: str, session: Fetches
+    packages: Sequence[str],
+    indexes: Sequence[str],
+    kind: str,
+    session: Fetches,
+    tag: str | None = None,
 ) -> tuple[dict[str, Installed], dict[str, bytes]]:
     """Have the device's code install packages; return them with all they need, and contents.
 
-    kind: the bytecode version of the firmware, or "py" for source.
+    kind: the bytecode version of the firmware, or "py" for source.  tag: the architecture and
+    version of its native code, as ARCHITECTURE_VERSION.
     The packages are a dict by key, in the order of the record; contents {sha256: bytes}.
-    Raises PublishError for what a device refuses.
+    Raises PublishError for what a device refuses, BoardError for what depends on the board if
+    there is no tag.
     """
+    number = 0 if kind == "py" else int(kind)
+    if tag:
+        arch, _, version = tag.rpartition("_")
+        number |= int(version.partition(".")[2]) << 8 | (ARCHITECTURES.index(arch) + 1) << 10
     with tempfile.TemporaryDirectory() as directory:
         target = f"{directory}/lib"
-        mip._mpy = lambda: 0 if kind == "py" else int(kind)
-        run = _Run(target)
+        mip._mpy = lambda: number
+        run = _Run(target, bool(tag))
         try:
             with run:
                 run.connect(list(indexes), kind != "py", session)
                 run.look()
                 run.change(mip._pairs(list(packages)), ())
         except InstallError as error:
+            if run.depends:
+                raise BoardError(run.depends) from error
             text = str(error).removeprefix(f"{target}/: ").replace(f"{target}/", "")
             raise PublishError(text) from error
         record = Path(target, ".mip", "record").read_text("utf-8")

@@ -1,6 +1,8 @@
 """Publishes what others published, pinned, as an index of one's own: `mip-index mirror`."""
 
+import contextlib
 import functools
+import itertools
 import posixpath
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,9 +11,11 @@ from urllib.parse import urlsplit
 
 from . import json_reader
 from .device import (
+    ARCHITECTURES,
     DOCUMENT,
     MAX_HASH_LENGTH,
     PUBLIC_INDEX,
+    BoardError,
     Fetches,
     Installed,
     PublishError,
@@ -25,7 +29,11 @@ from .device import (
 )
 from .fetch import Session
 from .page import write_page
+from .sources import SUB_VERSIONS, build_of
 from .store import FACTS, Index, Release, build_time, is_name, is_version
+
+# {form: {key: package}}
+Found = dict[str, dict[str, Installed]]
 
 # The key of a package's JSON that says of which packages it has the files: [name, version].
 FROM = "from"
@@ -66,17 +74,48 @@ def mirror(
     keys = [key_of(parse(text)[0]) for text in packages]
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
-        found, contents = _install(packages, indexes, index.mpy_versions, session, say)
         facts = functools.partial(_facts, session)
-        releases: dict[str, tuple[str, Release]] = {}
-        for key in keys:
-            release = _release(key, found, contents, facts, name, version)
-            other = releases.setdefault(release.name, (key, release))[0]
-            if other != key:
-                raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
-        new = index.publish([release for _, release in releases.values()], updated)
+
+        def releases(found: Found, contents: dict[str, bytes]) -> list[Release]:
+            made: dict[str, tuple[str, Release]] = {}
+            for key in keys:
+                release = _release(key, found, contents, facts, name, version)
+                other = made.setdefault(release.name, (key, release))[0]
+                if other != key:
+                    raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
+            return [release for _, release in made.values()]
+
+        try:
+            installed = _install(packages, indexes, index.mpy_versions, session, say)
+        except BoardError as error:
+            natives = _install_natives(packages, indexes, index.mpy_versions, session)
+            if not natives:
+                raise PublishError(f"{error}, and there is nothing for any") from error
+            # Found out for all of them before anything is written.
+            every = {tag: releases(*each) for tag, each in natives.items()}
+            new = index.publish([], updated)
+        else:
+            every = {}
+            new = index.publish(releases(*installed), updated)
+        new += index.publish_natives(every, updated)
         write_page(index)
     return new
+
+
+def _install_natives(
+    packages: list[str], indexes: Sequence[str], mpy_versions: Sequence[str], session: Fetches
+) -> dict[str, tuple[Found, dict[str, bytes]]]:
+    """Install as on a board of each architecture; return what has native code for it, by tag."""
+    found = {}
+    for kind in mpy_versions:
+        for sub, arch in itertools.product(SUB_VERSIONS, ARCHITECTURES):
+            tag = f"{arch}_{kind}.{sub}"
+            # What is not for it fails.
+            with contextlib.suppress(PublishError):
+                packages_there, contents = install(packages, indexes, kind, session, tag)
+                if any(build_of(data) for data in contents.values()):
+                    found[tag] = {kind: packages_there}, contents
+    return found
 
 
 def _install(
@@ -85,9 +124,9 @@ def _install(
     mpy_versions: Sequence[str],
     session: Fetches,
     say: Callable[[str], object],
-) -> tuple[dict[str, dict[str, Installed]], dict[str, bytes]]:
+) -> tuple[Found, dict[str, bytes]]:
     """Install in each form that there is; return {form: {key: Installed}}, {sha256: bytes}."""
-    found = {}
+    found: Found = {}
     contents: dict[str, bytes] = {}
     for kind in (*mpy_versions, "py"):
         try:
@@ -103,7 +142,7 @@ def _install(
 
 def _release(
     key: str,
-    found: dict[str, dict[str, Installed]],
+    found: Found,
     contents: dict[str, bytes],
     facts: Callable[[Installed], dict[str, Any]],
     name: str | None,

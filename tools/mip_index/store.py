@@ -191,6 +191,21 @@ class Index:
         self._write_listing(entries, updated)
         return list(dict.fromkeys((release.name, release.version) for release, _, _ in missing))
 
+    def publish_natives(
+        self, natives: dict[str, list[Release]], updated: int
+    ) -> list[tuple[str, str]]:
+        """Add releases to the indexes of architectures, {ARCHITECTURE_VERSION: releases}, in it.
+
+        Returns a list of (name, version) of those that are new in any of them.
+        """
+        new: dict[tuple[str, str], None] = {}
+        for tag, releases in natives.items():
+            inside = Index(self.directory / tag)
+            url = self.url and f"{self.url}/{tag}"
+            inside.choose(self.hash_length, self.mpy_versions, url, self.license)
+            new |= dict.fromkeys(inside.publish(releases, updated))
+        return list(new)
+
     def versions(self, kind: str, name: str) -> list[str]:
         """Return the published versions of a package, the highest last."""
         found = (self.directory / "package" / kind / name).glob("[!.]*.json")
