@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # smaller, too.
 BUDGETS = (
     ("mip/__init__.py", 25916, 16384, 14336),
-    ("mip/__main__.py", 2951, 2800, 2400),
+    ("mip/__main__.py", 2964, 2800, 2400),
 )
 
 
