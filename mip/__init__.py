@@ -1436,7 +1436,7 @@ class _Store:
         if ":" not in url:
             return open(url, "rb") if _type(url) else None
         if not self.session:
-            raise ValueError("this firmware has no socket and no requests")
+            raise ValueError("this firmware has no socket and no requests: say session=")
         answer = self.session.get(url)
         if answer.status_code == 200:
             return answer
