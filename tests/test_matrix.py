@@ -112,7 +112,7 @@ def files(directory, place, pattern="*"):
 
 def test_the_releases():
     """Each release that is pinned has its row."""
-    assert list(RELEASES) == list(wasm.RELEASES)
+    assert list(RELEASES) == wasm.RELEASES
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -217,7 +217,7 @@ def test_what_is_downloaded_is_what_is_pinned(tmp_path, monkeypatch):
         thread.start()
         monkeypatch.setenv("npm_config_registry", f"http://127.0.0.1:{server.server_port}/npm/")
         with pytest.raises(ValueError, match="not that of wasm.json"):
-            wasm.download("1.24.1")
+            wasm.download(wasm.MICROPYTHON, "1.24.1")
         server.shutdown()
         thread.join()
     name = "micropython-webassembly-pyscript"

@@ -3,8 +3,8 @@
     seen = wasm.run("1.24.1", [wasm.Program("import mip\\nprint(1)", {"/lib/mip.py": b"..."})])
     seen[0].lines           # ["1"]
 
-Run as a program it downloads the releases of wasm.json from the npm registry, once. tools/env
-does that, so that no test needs a network.
+Run as a program it downloads what wasm.json names from the npm registry, once. tools/env does
+that, so that no test needs a network.
 """
 
 import base64
@@ -24,11 +24,15 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 CACHE = TESTS.parent / ".venv" / "webassembly"
-PACKAGE = "@micropython/micropython-webassembly-pyscript"
+MICROPYTHON = "@micropython/micropython-webassembly-pyscript"
+PYSCRIPT = "@pyscript/core"
 
-# Release: the sha512 of its package, as npm has it. They are what the package is called; what
-# MicroPython says of itself is in test_matrix.py.
-RELEASES = json.loads((TESTS / "wasm.json").read_text(encoding="utf-8"))
+# Package: version: its sha512, as npm has it.
+PACKAGES = json.loads((TESTS / "wasm.json").read_text(encoding="utf-8"))
+
+# The releases of MicroPython, as the packages are called. What it says of itself is in
+# test_matrix.py.
+RELEASES = list(PACKAGES[MICROPYTHON])
 
 
 def registry():
@@ -42,24 +46,32 @@ def registry():
     return (found[1] if found else "https://registry.npmjs.org").rstrip("/")
 
 
-def download(version):
-    """Put a release into the cache, if it is not there. Raises ValueError for a wrong package."""
-    directory = CACHE / version
-    if directory.is_dir():
+def directory(package, version):
+    """The directory of a package in the cache."""
+    return CACHE / f"{package.split('/')[1]}-{version}"
+
+
+def download(package, version):
+    """Put a package into the cache, if it is not there. Raises ValueError for a wrong one."""
+    place = directory(package, version)
+    if place.is_dir():
         return
-    url = f"{registry()}/{PACKAGE}/-/{PACKAGE.split('/')[1]}-{version}.tgz"
+    url = f"{registry()}/{package}/-/{place.name}.tgz"
     with urllib.request.urlopen(url, timeout=60) as answer:
         data = answer.read()
     digest = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-    if digest != RELEASES[version]:
+    if digest != PACKAGES[package][version]:
         raise ValueError(f"{url} has the hash {digest}, not that of wasm.json")
-    part = directory.with_name(f"{version}.{os.getpid()}")
-    part.mkdir(parents=True)
+    part = place.with_name(f"{place.name}.{os.getpid()}")
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for name in ("micropython.mjs", "micropython.wasm"):
-            (part / name).write_bytes(archive.extractfile(f"package/{name}").read())
+        for member in archive:
+            name = member.name.partition("/")[2]  # below package/
+            if member.isfile() and name.endswith((".mjs", ".js", ".css", ".wasm")):
+                file = part / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(archive.extractfile(member).read())
     try:
-        part.rename(directory)
+        part.rename(place)
     except OSError:  # another process was faster
         shutil.rmtree(part)
 
@@ -103,9 +115,10 @@ def run(version, programs, timeout=120):
     Returns a list of Seen. Raises subprocess.TimeoutExpired after that many seconds, and
     AssertionError when node itself fails.
     """
+    place = directory(MICROPYTHON, version)
     work = {
-        "module": (CACHE / version / "micropython.mjs").as_uri(),
-        "wasm": str(CACHE / version / "micropython.wasm"),
+        "module": (place / "micropython.mjs").as_uri(),
+        "wasm": str(place / "micropython.wasm"),
         "programs": [
             {
                 "code": program.code,
@@ -125,13 +138,15 @@ def run(version, programs, timeout=120):
         timeout=timeout,
     )
     out = done.stdout.decode("utf-8", "backslashreplace")
-    assert done.returncode == 0, out + done.stderr.decode("utf-8", "backslashreplace")
+    # Its exit status says nothing: it kills itself.
+    assert out.endswith("\n"), out + done.stderr.decode("utf-8", "backslashreplace")
     return [Seen(**seen) for seen in json.loads(out)]
 
 
 if __name__ == "__main__":
-    for release in RELEASES:
-        try:
-            download(release)
-        except OSError as error:
-            sys.exit(f"{release} of {PACKAGE} cannot be downloaded: {error}")
+    for name, versions in PACKAGES.items():
+        for number in versions:
+            try:
+                download(name, number)
+            except OSError as problem:
+                sys.exit(f"{name}@{number} cannot be downloaded: {problem}")
