@@ -41,7 +41,8 @@ class Result:
     """What a program did.
 
     status: its exit status; negative for the signal that ended it.
-    out, err: its output. MicroPython prints an uncaught exception to out.
+    out, err: its output. MicroPython prints an uncaught exception to out; one of its releases
+    that does so to err is read as if it were out.
     """
 
     status: int
@@ -179,7 +180,11 @@ class Device:
         except subprocess.TimeoutExpired as error:
             output = text(error.stdout) + text(error.stderr)
             raise TimeoutError(f"still running after {timeout} s\n{output}") from None
-        result = Result(status, text(out), text(err))
+        out, err = text(out), text(err)
+        if status == 1:
+            err, traceback, rest = err.partition("Traceback (most recent call last):\n")
+            out += traceback + rest
+        result = Result(status, out, err)
         if check:
             assert result.status == 0, str(result)
         return result

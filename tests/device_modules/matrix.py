@@ -136,9 +136,44 @@ def path():
     same(mip.uninstall("base", TARGET), True)
     same(there(), {})
 
+    _directory()
+    _search()
     _interrupted()
     _in_the_way()
     _damaged()
+
+
+def _directory():
+    # A package in a directory, with a dependency in another one.
+    import faults
+
+    packages = {
+        "/x": {"urls": [["x.py", "x.py"]], "deps": [["../y", "latest"]]},
+        "/y": {"version": "3", "urls": [["y/__init__.py", "y.py"]]},
+    }
+    for place, document in packages.items():
+        faults.write(ROOT + place + "/package.json", json.dumps(document).encode())
+        faults.write(ROOT + place + place + ".py", b"# here\n")
+    same(mip.install(ROOT + "/x", target=TARGET), True)
+    same(there(), {"x.py": b"# here\n", "y/__init__.py": b"# here\n"})
+    same(mip.list(TARGET), [ROOT + "/x", ROOT + "/y@3"])
+    same(mip.uninstall(ROOT + "/x", TARGET), True)
+    same(mip.uninstall(ROOT + "/y", TARGET), True)
+    same(there(), {})
+
+
+def _search():
+    # It prints what it finds.
+    found = {"packages": [{"name": "app", "version": "1", "description": "An App"}, {"name": "x"}]}
+    with open(INDEX + "/index.json", "w") as file:
+        json.dump(found, file)
+    printed = []
+    mip.print = lambda *words: printed.append(words)
+    try:
+        mip.search("APP", INDEX)
+    finally:
+        del mip.print
+    same(printed, [("app", "1", "An App")])
 
 
 class _Cut(BaseException):
