@@ -10,6 +10,7 @@ import mip_server
 import pytest
 import size
 import trustme
+from abilities import lacking
 from device import Device, interpreter
 from publish import Internet, running_servers
 
@@ -57,9 +58,16 @@ def pytest_configure(config):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
     config.pluginmanager.register(Figures())
+    config.addinivalue_line("markers", "needs(*names): abilities.ABILITIES of the interpreter")
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        needed = [name for mark in item.iter_markers("needs") for name in mark.args]
+        if needed and os.environ.get("MICROPYTHON"):
+            why = lacking(needed)
+            if why:
+                item.add_marker(pytest.mark.skip(reason=why))
     # The long ones first, so that no process has one left when the other is done.
     items.sort(key=lambda item: item.path.stem not in SWEEPS)
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,6 +57,23 @@ class Result:
 
     def __str__(self):
         return f"exit status {self.status}\n{self.out}{self.err}"
+
+
+def _skip_where_it_lacks(result):
+    # Skips a test whose program imports what another interpreter than the pinned one lacks, or
+    # has mip say so. What mip imports is its own affair.
+    import abilities
+    import pytest
+
+    text = result.out + result.err
+    needed = [name for says, name in abilities.SAYS.items() if says in text]
+    lines = text.splitlines()
+    named = re.fullmatch(r"ImportError: no module named '(\w+)'", lines[-1] if lines else "")
+    if named and named[1] in abilities.MODULES and 'File "mip/' not in "".join(lines[-2:-1]):
+        needed.append(abilities.MODULES[named[1]])
+    why = abilities.lacking(needed)
+    if why:
+        pytest.skip(why)
 
 
 def error(result):
@@ -185,6 +203,8 @@ class Device:
             err, traceback, rest = err.partition("Traceback (most recent call last):\n")
             out += traceback + rest
         result = Result(status, out, err)
+        if os.environ.get("MICROPYTHON"):
+            _skip_where_it_lacks(result)
         if check:
             assert result.status == 0, str(result)
         return result

@@ -11,6 +11,9 @@ import pytest
 from device import TESTS
 from publish import INDEX, content
 
+# Of which the stand-ins are made.
+pytestmark = pytest.mark.needs("tls")
+
 PAGE = TESTS.parent / "docs" / "releases.md"
 PLAIN = "http://example.com/pi"
 
