@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 
+import pytest
 from device import interpreter
 
 # Ability: why a test that needs it is skipped; an expression that is true, or does not raise.
@@ -27,6 +28,10 @@ ABILITIES = {
     "certificates": (
         "its TLS cannot check a server",
         "hasattr(tls().SSLContext(tls().PROTOCOL_TLS_CLIENT), 'load_verify_locations')",
+    ),
+    "raw": (
+        "its REPL has no raw mode, by which mpremote talks to it",
+        "sys.implementation.version >= (1, 27)",
     ),
     "interrupt": (
         "Ctrl-C ends its `-m` at once",
@@ -84,6 +89,13 @@ def abilities():
         timeout=60,
     )
     return set(done.stdout.split())
+
+
+def skip_without(*names):
+    """Skips the test that is running, where the interpreter cannot do all of `names`."""
+    why = lacking(names) if os.environ.get("MICROPYTHON") else None
+    if why:
+        pytest.skip(why)
 
 
 def lacking(names):

@@ -63,7 +63,6 @@ def _skip_where_it_lacks(result):
     # Skips a test whose program imports what another interpreter than the pinned one lacks, or
     # has mip say so. What mip imports is its own affair.
     import abilities
-    import pytest
 
     text = result.out + result.err
     needed = [name for says, name in abilities.SAYS.items() if says in text]
@@ -71,9 +70,7 @@ def _skip_where_it_lacks(result):
     named = re.fullmatch(r"ImportError: no module named '(\w+)'", lines[-1] if lines else "")
     if named and named[1] in abilities.MODULES and 'File "mip/' not in "".join(lines[-2:-1]):
         needed.append(abilities.MODULES[named[1]])
-    why = abilities.lacking(needed)
-    if why:
-        pytest.skip(why)
+    abilities.skip_without(*needed)
 
 
 def error(result):

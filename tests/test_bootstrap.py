@@ -116,6 +116,7 @@ def test_from_an_index(device, net, own_index, site, tmp_path, name):
     assert_works(device, site, "mip/__init__.mpy")
 
 
+@pytest.mark.needs("upstream")
 def test_a_frozen_mip_hides_a_copied_one(device):
     """A mip that is frozen goes before one in lib until sys.path says otherwise."""
     shutil.copytree(ROOT / "mip", device.lib / "mip")
