@@ -78,15 +78,16 @@ _YEAR = const(2026)  # a clock before is wrong
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
 _PASSING = const((-2, 11, 32, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 502, 503, 504))
 
-_BROKEN = const((5, 28, 30))  # errno values of a disk: EIO, ENOSPC, EROFS
-_DISK = const((13, 21, 28, 30, 36))  # those of all file systems when they do not take a file
-_FULL = const((28, 30, 36))  # those of them that are no fault of the file
+# errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS.
+_BROKEN = const((5, 28, 30, 29, 51, 69))
+_DISK = const((13, 21, 28, 30, 31, 36))  # those of all file systems when they do not take a file
+_FULL = const((28, 30, 36, 51, 69))  # those of them that are no fault of the file
 _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
 # What other errno values mean to people.
 _WORDS = const(
     (
         ((13,), "may not be written to, or a directory of FAT is full"),
-        ((21,), "is a directory: remove it"),
+        ((21, 31), "is a directory: remove it"),
         ((28,), "the disk is full"),
         ((30,), "the disk cannot be written to"),
         ((36,), "the disk is too full for the name"),
@@ -96,7 +97,7 @@ _WORDS = const(
         ((-257, -29184), "there is no TLS at that port"),
     )
 )
-_MISSING = const((2, 20))  # errno values where nothing is: ENOENT, ENOTDIR
+_MISSING = const((2, 20, 44, 54))  # errno values where nothing is: ENOENT, ENOTDIR
 _UNDER_WAY = const((36, 115, 119))  # EINPROGRESS of macOS, of Linux and lwIP, of ESP32
 _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
 _POLLIN = const(1)
@@ -106,7 +107,7 @@ _CERT_REQUIRED = const(2)
 _UNKNOWN = const(-2)
 _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _EIO = const(5)
-_EISDIR = const(21)
+_IS_DIRECTORY = const((21, 31))
 _ENOMEM = const(12)
 _ENOSPC = const(28)
 _EADDRINUSE = const(98)
@@ -1435,7 +1436,7 @@ class _Store:
         if ":" not in url:
             return open(url, "rb") if _type(url) else None
         if not self.session:
-            raise ValueError("this firmware has no socket and no requests")
+            raise ValueError("this firmware has no socket and no requests: say session=")
         answer = self.session.get(url)
         if answer.status_code == 200:
             return answer
@@ -1949,7 +1950,7 @@ class _Store:
             return sha
         except OSError as e:
             if e.args[0] in _DISK:  # else it is the network's
-                self.doing = staged if e.args[0] == _EISDIR else self.target + path
+                self.doing = staged if e.args[0] in _IS_DIRECTORY else self.target + path
             raise
         finally:
             stream.close()

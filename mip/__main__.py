@@ -88,16 +88,18 @@ def _parse(words):
         if word[:1] != "-":
             names.append(word)
             continue
-        word, *value = word.split("=", 1)
+        word, *values = word.split("=", 1)
         word = {"-t": "--target", "-i": "--index"}.get(word, word)
         key = word[2:]
         _known(word, ["--no-mpy"] + ["--" + option for option in _INSTALLS.split()])
         if key in ("mpy", "no-mpy", "insecure"):
-            if value:
+            if values:
                 raise ValueError(word + " takes no value")
             options[key.replace("no-", "")] = key != "no-mpy"
             continue
-        value = value[0] if value else next(words, "")
+        value = ""
+        for value in values or words:  # noqa: B007  (before 1.25 next() takes no default)
+            break
         if value[:1] in ("", "-"):
             raise ValueError(word + " needs a value")
         if key == "index":
@@ -121,7 +123,9 @@ def _parse(words):
             raise ValueError("%s takes no --%s" % (verb, key))
     if "index" in allowed:
         options.pop("header", None)
-        cafile = options.pop("cafile", None) or os.getenv("SSL_CERT_FILE")
+        cafile = options.pop("cafile", None)
+        if not cafile and hasattr(os, "getenv"):
+            cafile = os.getenv("SSL_CERT_FILE")
         if not cafile and _kind(_ROOTS):
             cafile = _ROOTS
         if options.pop("insecure", False):

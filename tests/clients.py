@@ -13,6 +13,8 @@ import tty
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from abilities import skip_without
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,6 +29,7 @@ class Terminal:
     """
 
     def __init__(self, device, path, env=None):
+        skip_without("raw")
         self._open = contextlib.ExitStack()
         self._environment = {
             **os.environ,

@@ -9,6 +9,7 @@ import mip_index
 import pytest
 import size
 import trustme
+from abilities import lacking
 from device import Device, interpreter
 from mip_index import server as mip_server
 from publish import Internet, running_servers
@@ -29,6 +30,7 @@ HOSTS = (
 )
 
 FIGURE = "figure"
+MATRIX = "matrix"
 
 # The modules whose tests take longest.
 SWEEPS = (
@@ -56,9 +58,16 @@ def pytest_configure(config):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
     config.pluginmanager.register(Figures())
+    config.addinivalue_line("markers", "needs(*names): abilities.ABILITIES of the interpreter")
 
 
 def pytest_collection_modifyitems(items):
+    for item in items:
+        needed = [name for mark in item.iter_markers("needs") for name in mark.args]
+        if needed and os.environ.get("MICROPYTHON"):
+            why = lacking(needed)
+            if why:
+                item.add_marker(pytest.mark.skip(reason=why))
     # The long ones first, so that no process has one left when the other is done.
     items.sort(key=lambda item: item.path.stem not in SWEEPS)
 
@@ -68,20 +77,46 @@ class Figures:
 
     def __init__(self):
         self.values = {}
+        self.matrix = {}
 
     def pytest_runtest_logreport(self, report):
         # Every report of a test has all of its figures so far; the last one has all of them.
         if report.when == "teardown":
             for kind, figure in report.user_properties:
+                name, value = figure
                 if kind == FIGURE:
-                    name, value = figure
                     self.values.setdefault(name, []).append(value)
+                elif kind == MATRIX:
+                    self.matrix[name] = value
 
     def pytest_terminal_summary(self, terminalreporter):
+        if self.matrix:
+            terminalreporter.section("releases of MicroPython")
+        for line in table(self.matrix):
+            terminalreporter.line(line)
         if self.values:
             terminalreporter.section("figures")
         for name, values in sorted(self.values.items()):
             terminalreporter.line(f"{name:<50} {total(values)}")
+
+
+def table(matrix):
+    """The lines of a table of rows: {name: [what it says that it is, {column: "ok" or why not}]}.
+
+    Reasons are below the table, with numbers.
+    """
+    reasons = []
+    lines = []
+    for name, (says, row) in sorted(matrix.items()):
+        if not lines:
+            lines.append(f"{'':<12} {'':<20} " + " ".join(f"{column:<7}" for column in row))
+        cells = []
+        for outcome in row.values():
+            if outcome != "ok" and outcome not in reasons:
+                reasons.append(outcome)
+            cells.append("ok" if outcome == "ok" else f"({reasons.index(outcome) + 1})")
+        lines.append(f"{name:<12} {says:<20} " + " ".join(f"{text:<7}" for text in cells))
+    return lines + [f"({number}) {reason}" for number, reason in enumerate(reasons, 1)]
 
 
 def total(values):
@@ -105,14 +140,33 @@ def figures(request):
     return figures
 
 
+@pytest.fixture
+def matrix(request):
+    """A function matrix(name, [says, row]) that has a row of the matrix printed at the end.
+
+    name: the release. says: what it says that it is. row: {column: "ok" or why not}.
+    """
+
+    def matrix(name, row):
+        request.node.user_properties.append((MATRIX, [name, row]))
+
+    return matrix
+
+
 @pytest.fixture(scope="session")
-def module_path(request, tmp_path_factory):
-    """The directory that contains the mip under test, compiled or, with --source, as it is."""
-    if request.config.getoption("--source"):
-        return ROOT
+def compiled_path(tmp_path_factory):
+    """The directory that contains mip, compiled as for boards."""
     directory = tmp_path_factory.mktemp("compiled")
     size.compile_modules(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def module_path(request):
+    """The directory that contains the mip under test, compiled or, with --source, as it is."""
+    if request.config.getoption("--source"):
+        return ROOT
+    return request.getfixturevalue("compiled_path")
 
 
 @pytest.fixture

@@ -143,6 +143,7 @@ def test_a_release_again(own_index):
     assert {path: path.stat().st_mtime_ns for path in own_index.root.rglob("*")} == before
 
 
+@pytest.mark.needs("upstream")
 def test_a_frozen_mip_hides_a_copied_one(device):
     """A mip that is frozen goes before one in lib until sys.path says otherwise."""
     shutil.copytree(ROOT / "mip", device.lib / "mip")

@@ -140,12 +140,14 @@ print(m.double(21) if hasattr(m, "double") else 42)
 """
 
 
+@pytest.mark.needs("native")
 def test_the_interpreter(device):
     """The interpreter of the tests loads bytecode 6 and native code of x64, sub-version 3."""
     code = "import sys; print(sys.implementation._mpy)"
     assert device.run(code, check=True).lines == [str(HERE)]
 
 
+@pytest.mark.needs("native")
 @pytest.mark.parametrize(("make", "said"), params(UNLOADABLE))
 def test_the_interpreter_refuses(device, make, said):
     """The interpreter does not load the files that the tests take for unloadable."""
@@ -157,6 +159,7 @@ def test_the_interpreter_refuses(device, make, said):
     assert re.match(r"(ValueError|EOFError|RuntimeError)", result.lines[-1]), str(result)
 
 
+@pytest.mark.needs("native")
 @pytest.mark.parametrize(("make", "origin"), params(LOADABLE))
 def test_what_loads_is_installed(device, server, make, origin):
     """Bytecode of any sub-version and native code of this board are installed, and load."""
@@ -168,6 +171,7 @@ def test_what_loads_is_installed(device, server, make, origin):
     assert device.run("import mip; print(mip.verify())", check=True).lines == ["[]"]
 
 
+@pytest.mark.needs("native")
 @pytest.mark.parametrize(("make", "said"), params(UNLOADABLE))
 def test_what_does_not_load_is_refused(device, server, make, said):
     """A file that the board cannot load is refused, saying what it is; nothing is installed."""
@@ -201,6 +205,7 @@ def of_file(server, data):
 SOURCES = [("index", of_index), ("package.json", of_document), ("URL of the file", of_file)]
 
 
+@pytest.mark.needs("native")
 @pytest.mark.parametrize("source", params(SOURCES))
 @pytest.mark.parametrize("there", [False, True], ids=["first install", "update"])
 def test_wherever_it_is_from(device, server, source, there):
@@ -359,6 +364,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.needs("native")
 def test_mip_decides_as_the_interpreter_does(device):
     """For every byte of flags mip names those files that the interpreter does not load."""
     files = {}

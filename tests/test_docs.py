@@ -213,6 +213,7 @@ def test_the_first_commands():
         assert os.access(ROOT / command, os.X_OK)
 
 
+@pytest.mark.needs("upstream")
 @pytest.mark.parametrize("name", ["README.md", "docs/use.md"])
 def test_the_page(name, board, computer):
     """What a page shows can be done in its order, and shows what the page says."""

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import abilities
 import conftest
 import pytest
 import size
@@ -71,6 +72,14 @@ def test_micropython_in_the_environment_is_another_interpreter(device, monkeypat
     monkeypatch.setenv("MICROPYTHON", sys.executable)
     other = Device(device.work, device.path, conftest.interpreter())
     assert other.run("import sys; print(sys.implementation.name)").lines == ["cpython"]
+
+
+def test_the_pinned_interpreter_lacks_nothing(monkeypatch):
+    """No test is skipped on it for what it lacks; what another one lacks is seen."""
+    monkeypatch.delenv("MICROPYTHON", raising=False)
+    assert abilities.abilities.__wrapped__() == set(abilities.ABILITIES)
+    monkeypatch.setenv("MICROPYTHON", sys.executable)
+    assert "native" not in abilities.abilities.__wrapped__()
 
 
 def test_run(device):

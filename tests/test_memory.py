@@ -3,6 +3,8 @@
 import pytest
 from sweeps import CASE_AND_CHECK, listed, sweep
 
+pytestmark = pytest.mark.needs("heap")
+
 SCENARIOS = ("install", "upgrade", "uninstall")
 
 # From a heap without room to one with enough, in steps of `step` bytes. No block device is

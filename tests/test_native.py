@@ -14,6 +14,8 @@ from architectures import ARCHS, RUNS
 from device import error
 from mip_index.server import Reply
 
+pytestmark = pytest.mark.needs("native")
+
 NATIVE = """
 @micropython.native
 def double(x):

@@ -270,6 +270,7 @@ ENDLESS = {
 MOST = 80_000_000
 
 
+@pytest.mark.needs("heap")
 @pytest.mark.parametrize("what", ENDLESS)
 def test_an_endless_answer_in_a_small_heap(device, what):
     """What has no end is an InstallError also where memory is short, and is soon left."""

@@ -184,6 +184,7 @@ NOT_LIMITS = {
     "_MISSING": "errors where nothing is",
     "_DISK": "errors of a disk",
     "_UNDER_WAY": "errors of a connection that is being made",
+    "_IS_DIRECTORY": "errors where a directory is",
     "_IPPROTO_TCP": "a number of the socket interface",
     "_POLLIN": "a number of the socket interface",
     "_POLLOUT": "a number of the socket interface",
@@ -207,7 +208,7 @@ NOT_LIMITS = {
     **dict.fromkeys(("_BEGUN", "_COMMITTED", "_DONE"), "a state of a transaction"),
     **dict.fromkeys(
         (
-            *("_EIO", "_EISDIR", "_ENOMEM", "_ENOSPC"),
+            *("_EIO", "_ENOMEM", "_ENOSPC"),
             *("_EADDRINUSE", "_ECONNRESET", "_ETIMEDOUT"),
         ),
         "a number of an error",

@@ -76,6 +76,7 @@ def test_search_in_a_directory(device, server):
     assert [line.split()[0] for line in lines] == ["aioble"]
 
 
+@pytest.mark.needs("heap")
 def test_a_long_index_in_a_small_heap(device, server):
     """An index of 3,000 packages, 360 KB, is searched in a heap of 64 KB."""
     packages = [

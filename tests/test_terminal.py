@@ -142,6 +142,7 @@ def test_the_version_of_mip(device):
     assert device.mip("--version", check=True).out == "mip " + version
 
 
+@pytest.mark.needs("interrupt")
 @pytest.mark.parametrize("first", [True, False], ids=["first install", "upgrade"])
 def test_ctrl_c(device, server, first):
     """Ctrl-C while a file is fetched leaves what was there, says so, and exits with 130."""

@@ -469,6 +469,7 @@ mip.install({PACKAGE!r}, session=Session())
 REQUESTS_ITSELF = f"import requests; mip.install({PACKAGE!r}, session=requests)"
 
 
+@pytest.mark.needs("upstream")
 @pytest.mark.parametrize("call", [REQUESTS, REQUESTS_ITSELF], ids=["get() alone", "requests"])
 def test_a_session_like_requests(device, good, trusted, call):
     """What has the get() of `requests` is a session."""

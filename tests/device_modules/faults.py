@@ -31,7 +31,8 @@ ROOT = "/ram"
 TARGET = "/ram/lib"
 INDEX = "http://index"
 
-_MPY = str(sys.implementation._mpy & 255)
+_MPY = getattr(sys.implementation, "_mpy", 0) & 255  # 0: it loads no bytecode
+_FORM = str(_MPY) if _MPY else "py"
 
 # ---- what is installed -----------------------------------------------------------------
 
@@ -55,7 +56,7 @@ PACKAGES = {
             {
                 "app/__init__.py": (2, 900),
                 "app/new/deep/added.py": (2, 300),
-                "app/turn.mpy": (2, 530),
+                "app/turn.mpy" if _MPY else "app/turn.txt": (2, 530),
                 "app/same.py": (1, 40),
                 "common.py": (2, 640),
             },
@@ -92,7 +93,7 @@ def content(path, edition, size):
     line = b"# %s edition %d\n" % (path.encode(), edition)
     data = (line * (size // len(line) + 1))[:size]
     if path.endswith(".mpy"):
-        data = bytes([77, int(_MPY), 0, 31]) + data[4:]
+        data = bytes([77, _MPY, 0, 31]) + data[4:]
     return data
 
 
@@ -227,7 +228,7 @@ def _pages():
                 pages["/".join((INDEX, "file", digest[:2], digest))] = data
             document = {"v": 1, "version": version, "hashes": hashes}
             document["deps"] = [[dep, "latest"] for dep in deps]
-            url = "/".join((INDEX, "package", _MPY, name, version + ".json"))
+            url = "/".join((INDEX, "package", _FORM, name, version + ".json"))
             pages[url] = json.dumps(document).encode()
     return pages
 
@@ -268,7 +269,11 @@ def write(path, data):
         try:
             os.mkdir(path[:slash])
         except OSError as e:
-            if e.args[0] not in (1, 17):  # the root of a disk, or it is there
+            if e.args[0] not in (
+                1,
+                17,
+                20,
+            ):  # the root of a disk; it is there, on WebAssembly, too
                 raise
         slash = path.find("/", slash + 1)
     if data is None:
