@@ -778,6 +778,18 @@ def test_an_index(tmp_path):
     assert found_there[0].startswith("error: py/b@2 hashes[0]: ")
 
 
+def test_an_index_that_cannot_be_searched(device, tmp_path):
+    """A package with so many versions that a board cannot search the index is named."""
+    (tmp_path / "index.json").write_text(json.dumps({"v": 2, "packages": [MANY_VERSIONS]}))
+    (error,) = errors(check(str(tmp_path), session=DISK))
+    assert "many: more than 4096 bytes" in error
+    searched = device.run(f"import mip; mip.search('many', index={str(tmp_path)!r})")
+    assert searched.status == 1 and "index.json: not a package.json" in searched.out
+
+
+MANY_VERSIONS = {"name": "many", "version": "1", "description": "x" * 4096, "versions": {}}
+
+
 def test_a_damaged_json_of_an_index(tmp_path):
     """A package whose JSON is not there, or is none, is told."""
     package = tmp_path / "a"

@@ -21,6 +21,7 @@ from .device import (
     KEYS,
     LISTS,
     MAX_DOCUMENT,
+    MAX_ENTRY,
     PLACEHOLDERS,
     PUBLIC_INDEX,
     Fetches,
@@ -159,7 +160,11 @@ def _check_manifest(directory: Path) -> list[Finding]:
 def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Finding]:
     """Return the Findings about an index: of each package, and of those that share a path."""
     index = Index(directory)
-    findings = []
+    findings = [
+        Finding(name, f"more than {MAX_ENTRY} bytes in index.json: search() fails", ("ours",))
+        for name, entry in sorted(index.entries.items())
+        if len(json.dumps(entry, separators=(",", ":"))) > MAX_ENTRY
+    ]
     for kind in sorted({kind for each in index.entries.values() for kind in each["versions"]}):
         shared: dict[str, tuple[str, str]] = {}
         for name, entry in sorted(index.entries.items()):
