@@ -20,8 +20,10 @@ import bench
 import bench_chart
 import bench_device
 import bench_flash
+import bench_node
 import bench_report
 import bench_site
+import bench_wasm
 import conftest
 import pytest
 from bench_device import BenchError
@@ -39,6 +41,7 @@ TINY = bench.Scope(
     flash=((3, 1),),
     beside=((2, 4), (1, 2)),
     ram=(1, 1024, 1),
+    wasm=((1, 2), 65536, 1),
     counted=2,
     growth=(1, 3),
 )
@@ -501,6 +504,108 @@ def test_no_valgrind(tmp_path, monkeypatch):
         written = (tmp_path / "bench.md").read_text()
         assert text in written
         assert "valgrind is not installed" in written
+
+
+# --- RAM on 32 bits ---
+
+
+@pytest.fixture
+def webassembly(board):
+    """A Runner of ours on MicroPython for WebAssembly."""
+    try:
+        return bench_wasm.runners(board)[0]
+    except bench_node.WasmError as error:
+        pytest.skip(str(error))
+
+
+def test_ram_on_32_bits(output, found):
+    """What is kept is less than what the import takes, and that is in the table; else why not."""
+    part = found["wasm"]
+    text = (output / "bench.md").read_text()
+    if part["missing"]:
+        assert f"Not measured: {part['missing']}." in text
+        return
+    assert part["files"] == [1, 2]
+    source, compiled = (row["ours"] for row in part["rows"])
+    for side in source, compiled:
+        assert 0 < side["kept"] < side["import"] <= side["few"] <= side["many"]
+    assert compiled["import"] < source["import"]
+    assert [row["upstream"] for row in part["rows"]] == [None, None]
+    assert all(cell["ours"] > 0 for cell in part["cells"])
+    assert f"| .mpy | {compiled['kept']:,} | not measured | {compiled['import']:,} | " in text
+
+
+def test_no_node(monkeypatch, tmp_path):
+    """Where there is no node, this is said."""
+
+    def node():
+        raise bench_node.WasmError("node is not installed")
+
+    monkeypatch.setattr(bench, "QUICK", TINY)
+    monkeypatch.setattr(bench_node, "node", node)
+    monkeypatch.setattr(bench_node, "release", lambda: tmp_path)
+    assert bench.main(["--quick", "--only", "wasm", "--output", str(tmp_path)]) == 0
+    assert "Not measured: node is not installed." in (tmp_path / "bench.md").read_text()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_heap_that_grows(webassembly, collects):
+    """Garbage that is collected within a call needs no larger heap; garbage that stays does."""
+    collect = "collector.collect()" if collects else "pass"
+    program = f"import collector\nfor n in range(1000):\n    bytearray(100)\n    {collect}"
+    found = webassembly.run(".mpy", 1 << 16, ["pass", program])
+    assert found["grew"] is not collects
+    assert found["used"][-1] == pytest.approx(found["used"][0], abs=500)
+
+
+def test_what_is_reached_stays(webassembly):
+    """A collection within a call keeps what the frames of Python and the globals reach."""
+    program = """
+import collector
+def grow(kept, depth):
+    mine = {"n": [b"%d" % n for n in range(100)]}
+    collector.collect()
+    if depth:
+        grow(mine, depth - 1)
+    bytearray(b"x" * 5000)
+    assert mine["n"] == [b"%d" % n for n in range(100)] and kept["n"] == mine["n"]
+grow({"n": [b"%d" % n for n in range(100)]}, 5)
+"""
+    assert webassembly.run(".mpy", 1 << 16, ["pass", program])["error"] is None
+
+
+@pytest.mark.parametrize("free", [1 << 9, 1 << 15])
+def test_a_heap_that_is_left_free(webassembly, free):
+    """An install needs some free heap, and no more than enough of it."""
+    package = bench_site.small_files(2)
+    steps = webassembly.steps(package)
+    used = webassembly.run(".mpy", 1 << 20, steps[:3])["used"][-1]
+    heap = used + free + bench_wasm.SPARE
+    found = webassembly.run(".mpy", heap, steps, package, free)
+    assert found["grew"] == (free == 1 << 9)
+
+
+def test_a_wrong_program_on_32_bits(webassembly):
+    """A program that fails, and files that are not what they should be, end the benchmark."""
+    with pytest.raises(BenchError, match="ours, WebAssembly: ZeroDivisionError"):
+        webassembly.run(".mpy", 1 << 16, ["1 / 0"])
+    with pytest.raises(BenchError, match="module_0.mpy is not what it should be"):
+        webassembly.run(".mpy", 1 << 16, ["pass"], bench_site.small_files(1))
+
+
+def test_a_release_that_is_not_what_is_pinned(monkeypatch, tmp_path):
+    """What npm has is used only with the sha256 that is written here."""
+    monkeypatch.setattr(bench_node, "ENVIRONMENT", tmp_path / "nothing")
+    npm = tmp_path / "npm"
+    npm.write_text("#!/bin/sh\necho > x.tgz\n")
+    npm.chmod(0o755)
+    monkeypatch.setattr(bench_node, "_npm", lambda: [str(npm)])
+    with pytest.raises(bench_node.WasmError, match="not what is pinned"):
+        bench_node.release(cache=tmp_path / "cache")
+    npm.write_text("#!/bin/sh\necho no such package >&2\nexit 1\n")
+    with pytest.raises(bench_node.WasmError, match="no such package"):
+        bench_node.release(cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 # --- The link and the server ---

@@ -22,6 +22,7 @@ import bench_device
 import bench_flash
 import bench_report
 import bench_site
+import bench_wasm
 from bench_device import Bench, BenchError
 from bench_report import plural, ratio
 from demo import certificate
@@ -42,9 +43,11 @@ Both run in the same interpreter and install the same packages from the same ser
   ram           what the import keeps, and the least heap for it and an install of 10 files
   instructions  those of an install of 50 files, fresh and again, and of a small package beside
                 many others; needs valgrind
+  wasm          RAM on 32 bits, in MicroPython for WebAssembly: kept, for the import, and for
+                installs of 10 and 1,000 files; needs node
   growth        how block reads and instructions grow from 100 files to 1,000
 
-What the last four find are counts, no times. BENCH_FROZEN names an interpreter with our mip
+What the last five find are counts, no times. BENCH_FROZEN names an interpreter with our mip
 frozen in, for what is compared frozen: MICROPYTHON should then name the same build with
 upstream's. BENCH_UPSTREAM names micropython-lib's sources, for RAM where upstream's is loaded.
 
@@ -59,7 +62,7 @@ examples:
   tools/bench --only heap --output build/bench
 """
 
-PARTS = ("time", "heap", "size", "flash", "ram", "instructions", "growth")
+PARTS = ("time", "heap", "size", "flash", "ram", "wasm", "instructions", "growth")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Scope:
     of 32.  sure: how many larger ones have to do, too, as for bench_device.least().
     flash: (files, directories) of packages.  beside: (packages, files) that a package of one file
     is installed beside.  ram: files of the package, and step and sure for that heap.
+    wasm: files of the packages, few and many, and step and sure for that heap.
     counted: files whose instructions are counted.  growth: files, few and many.
     """
 
@@ -87,6 +91,7 @@ class Scope:
     flash: tuple
     beside: tuple
     ram: tuple
+    wasm: tuple
     counted: int
     growth: tuple
 
@@ -103,6 +108,7 @@ FULL = Scope(
     flash=((50, 5), (50, 1)),
     beside=((20, 200), (1, 10)),
     ram=(10, 256, 6),
+    wasm=((10, 1000), 256, 6),
     counted=50,
     growth=(100, 1000),
 )
@@ -118,6 +124,7 @@ QUICK = Scope(
     flash=((4, 2), (4, 1)),
     beside=((2, 4), (1, 2)),
     ram=(1, 2048, 1),
+    wasm=((1, 4), 2048, 1),
     counted=2,
     growth=(2, 8),
 )
@@ -357,6 +364,8 @@ def measure(scope, parts, place):
         found["flash"] = bench_flash.measure(bench, scope.flash, scope.beside, say)
     if "ram" in parts:
         found["ram"] = bench_counts.measure_ram(bench, *scope.ram, say)
+    if "wasm" in parts:
+        found["wasm"] = bench_wasm.measure(bench, *scope.wasm, say)
     if "instructions" in parts:
         found["instructions"] = bench_counts.measure_instructions(
             bench, scope.counted, scope.beside, say

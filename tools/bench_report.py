@@ -39,6 +39,7 @@ BESIDE_RATIO_BUDGET = (4, 2)  # of what it takes beside one package
 # The scopes that the budgets of RAM, instructions and growth are for, in files. Those of
 # instructions are for both mips frozen: what is loaded is RAM that each collection looks through.
 RAM_FILES = 10
+WASM_FILES = (10, 1000)
 COUNTED = 50
 GROWN = (100, 1000)
 RAM_BUDGETS = {
@@ -422,6 +423,59 @@ def ram_table(found):
     yield from table(["", *head], rows)
 
 
+def wasm_table(found):
+    """Yield the lines about RAM on 32 bits."""
+    yield "## RAM on 32 bits"
+    yield ""
+    if found["missing"]:
+        yield f"Not measured: {found['missing']}."
+        return
+    yield (
+        "In bytes, on MicroPython for WebAssembly "
+        f"({found['release']}), whose objects have 32 bits, as those of most boards. What a mip "
+        "keeps after `import mip`; the least heap for the import alone and for import and install "
+        "in one interpreter, beyond what is in use before; and the least free heap in which an "
+        "install succeeds when mip is loaded. Both have a session of the same kind, which reads "
+        "from the disk: what ours has of HTTP is in its figures, the `requests` that upstream's "
+        "needs is not in those. This build does not collect when its heap is full. So garbage is "
+        "collected at each call of the session and of the file system, but not in the middle of "
+        f"an import. {_searched(found)}"
+    )
+    if not found["measured"]:
+        yield ""
+        yield (
+            "Upstream's are quoted, not measured here: BENCH_UPSTREAM names sources of "
+            "micropython-lib to measure."
+        )
+    yield ""
+    keys = ("kept", "import", "few", "many")
+    rows = [
+        [
+            row["loaded"],
+            *(
+                f"{row[name][key]:,}" if row[name] else "not measured"
+                for key in keys
+                for name in ("ours", "upstream")
+            ),
+        ]
+        for row in found["rows"]
+    ]
+    nouns = ("kept", "import", *(f"import and {plural(count)}" for count in found["files"]))
+    head = [f"{noun}, {name}" for noun in nouns for name in ("ours", "upstream")]
+    yield from table(["", *head], rows)
+    yield ""
+    rows = [
+        [
+            f"{plural(cell['files'])}, free heap",
+            f"{cell['ours']:,}",
+            f"{cell['upstream']:,}" if cell["upstream"] else "not measured",
+            f"{cell['ratio']:.3f}" if cell["ratio"] else "",
+        ]
+        for cell in found["cells"]
+    ]
+    yield from table(["", "ours", "upstream", "ratio"], rows)
+
+
 def _searched(found):
     """How bench_device.least() was called, as a sentence."""
     return (
@@ -502,6 +556,7 @@ PART_TABLES = {
     "size": size_table,
     "flash": flash_table,
     "ram": ram_table,
+    "wasm": wasm_table,
     "instructions": instructions_table,
     "growth": growth_table,
 }
