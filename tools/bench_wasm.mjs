@@ -15,7 +15,7 @@
 //
 //   size      bytes of heap that objects can have: the rest is for the collector's own tables
 //   used      bytes that are in use before each step, and at the end
-//   grew      whether the heap was too small
+//   grew      whether the heap was too small for a step behind the first
 //   error     the text of the exception that ended the last step, or of what is wrong; or null
 //
 // This build of MicroPython takes more heap from the system where a board would collect garbage,
@@ -112,6 +112,9 @@ for (const [number, program] of plan.steps.entries()) {
         if (free() - MORE !== plan.free) {
             throw new Error(`${free() - MORE} bytes are free, not ${plan.free}`);
         }
+    }
+    if (number === 1) {
+        found.grew = false;
     }
     try {
         mp.runPython(`${program}\nimport collector\ncollector.collect()`);
