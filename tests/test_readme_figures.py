@@ -33,6 +33,16 @@ FOUND = {
             {"files": 1000, "scheme": "https", "ours": 5312, "upstream": 262144},
         ]
     },
+    "wasm": {
+        "rows": [
+            {
+                "loaded": loaded,
+                "ours": {"kept": 1000 * n, "few": 2000 * n, "many": 3000 * n},
+                "upstream": {"kept": 100 * n, "few": 200 * n, "many": 300 * n},
+            }
+            for n, loaded in ((9, "source"), (1, ".mpy"))
+        ]
+    },
     "size": {
         "ours": {"library": 7000, "command_line": 1000},
         "upstream": {"library": 5159, "command_line": 3008},
@@ -50,6 +60,10 @@ def test_the_figures():
         *("1", "51"),
         *("5,248 bytes", "5,888 bytes"),
         *("5,312 bytes", "262,144 bytes"),
+        *("1,000 bytes", "100 bytes"),
+        *("2,000 bytes", "200 bytes"),
+        *("3,000 bytes", "300 bytes"),
+        *("18,000 bytes", "1,800 bytes"),
         *("7,000 bytes", "5,159 bytes"),
         *("1,000 bytes", "3,008 bytes"),
     ]
@@ -68,6 +82,9 @@ def test_what_was_not_measured():
     """A case that is missing in bench.json is named."""
     with pytest.raises(FigureError, match="50 files, 50 ms"):
         readme_figures.figures({**FOUND, "time": {"cells": []}})
+    for nothing in ({"missing": "no node"}, {"rows": []}):
+        with pytest.raises(FigureError, match="32 bits for ours, .mpy"):
+            readme_figures.figures({**FOUND, "wasm": nothing})
 
 
 def test_other_names():

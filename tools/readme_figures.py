@@ -47,6 +47,18 @@ def _heap(found, files):
     raise FigureError(f"no heap was measured for {files} files")
 
 
+def _ram(loaded, key):
+    """The RAM on 32 bits that a mip needs in all, in one of the forms that it is loaded in."""
+
+    def figure(found, side):
+        for row in found["wasm"].get("rows", ()):
+            if row["loaded"] == loaded and row[side]:
+                return _bytes(row[side][key])
+        raise FigureError(f"no RAM was measured on 32 bits for {side}, {loaded}")
+
+    return figure
+
+
 def _time(title, rtt):
     return lambda found, side: seconds(_case(found, title, rtt)[side]["median_ms"])
 
@@ -63,6 +75,10 @@ FIGURES = {
     "connections": lambda found, side: str(_case(found, "50 files", RTT)[side]["connections"]),
     "heap-few": lambda found, side: _bytes(_heap(found, 10)[side]),
     "heap-many": lambda found, side: _bytes(_heap(found, 1000)[side]),
+    "ram-kept": _ram(".mpy", "kept"),
+    "ram-few": _ram(".mpy", "few"),
+    "ram-many": _ram(".mpy", "many"),
+    "ram-source": _ram("source", "few"),
     "library": lambda found, side: _bytes(found["size"][side]["library"]),
     "command-line": lambda found, side: _bytes(found["size"][side]["command_line"]),
 }
