@@ -213,6 +213,22 @@ def test_a_trial_that_breaks_off(world):
     assert world.files() == THERE
 
 
+class Unplugged(Untidy):
+    """A Trial whose board is gone after a while."""
+
+    def _ram(self):
+        self.board.port += " is gone"
+        self.board.reset()
+
+
+def test_a_board_that_is_gone(world, monkeypatch):
+    """A board that does not come back ends the trial; what is left on it is told."""
+    monkeypatch.setattr(board, "REBOOT", 0.2)
+    left = f"{world.device.work}/{board.NAME} is still on the board: .* is gone"
+    with pytest.raises(BoardError, match=left):
+        world.trial(Unplugged).run(world.place)
+
+
 class Stopped(Untidy):
     """A Trial that somebody ends."""
 

@@ -191,6 +191,8 @@ class Board:
         timeout: seconds without a word after which it is given up.
         Raises WasReset when the board resets, BoardError when the program fails.
         """
+        if not self._transport:
+            raise BoardError("the board is gone")
         facts = []
         line = bytearray()
 
@@ -391,11 +393,14 @@ class Trial:
         if not getattr(self, "made", False):
             return
         try:
-            self._fresh()
-        except BoardError:
-            self.board.again()
-        self.board.run(f"device.wipe({self.directory!r})")
-        after = self._elsewhere()
+            try:
+                self._fresh()
+            except BoardError:
+                self.board.again()
+            self.board.run(f"device.wipe({self.directory!r})")
+            after = self._elsewhere()
+        except BoardError as error:
+            raise BoardError(f"{self.directory} is still on the board: {error}") from None
         changed = sorted(
             path
             for path in {*self.before, *after}
