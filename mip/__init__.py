@@ -39,9 +39,13 @@ _FORGES = {
     "codeberg": "https://codeberg.org/api/v1/repos/{0}/raw/{1}?ref={2}",
 }
 
+_PREFIXES = const(("http", "https", "github", "gitlab", "codeberg"))
+_HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where these have their pages
+
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
 _OTHER = const("the content is not what its hash says")
+_MARK = const(b"\xef\xbb\xbf")  # of the order of bytes, as Windows' editors write it
 _PAGE = const("answered with a web page: a captive portal, or the page of a file?")
 _LISTS = const(("hashes", "urls", "deps"))
 _VALUES = const(("v", "version"))
@@ -81,6 +85,7 @@ _PASSING = const((-2, 11, 32, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 
 # errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS.
 _BROKEN = const((5, 28, 30, 29, 51, 69))
 _DISK = const((13, 21, 28, 30, 31, 36))  # those of all file systems when they do not take a file
+_DENIED = const((1, 13, 30))  # EPERM, EACCES, EROFS
 _FULL = const((28, 30, 36, 51, 69))  # those of them that are no fault of the file
 _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
 # What other errno values mean to people.
@@ -150,6 +155,11 @@ def _number(text, base):
     return int(text, base)
 
 
+def _mark(path):
+    # What tells paths apart and takes no RAM: hash() has 8 bits on some boards.
+    return int.from_bytes(sha256(path.encode()).digest()[:3], "big")
+
+
 class _Connection:
     """The connection to one server and, while an answer is read, that answer.
 
@@ -166,9 +176,9 @@ class _Connection:
         # twice.
         self.timeout = timeout
         self.place = self.sock = self.stream = self.poll = self.head = None
-        self.sent = []  # the paths whose answers are on their way, the next one first
+        self.sent = []  # _mark() of the paths whose answers are on their way, the next one first
         self.raw = self
-        self.start = 0  # when the answer was asked for
+        self.start = 0  # in ms, when the answer was asked for
         self.room = 0  # bytes of lines that may come
         self.got = 0  # bytes of the body
         self.status_code = 0
@@ -179,7 +189,7 @@ class _Connection:
 
     def open(self, socket, address):
         """Connects to an address of getaddrinfo()."""
-        self.start = time.time()
+        self.start = time.ticks_ms()
         self.got = 0
         self.sent = []
         self.keep = False  # it has yet to answer
@@ -209,7 +219,8 @@ class _Connection:
 
     def _until(self, what):
         # Until the socket is ready, with limits for silence and for slowness.
-        late = self.start + 4 * self.timeout + self.got // _RATE - time.time()
+        late = 4 * self.timeout + self.got // _RATE
+        late -= time.ticks_diff(time.ticks_ms(), self.start) // 1000
         if self.poll:
             self.poll.register(self.sock, what)
             if _wait(min(self.timeout, late), self.poll):
@@ -249,7 +260,7 @@ class _Connection:
 
         Returns False where there is no connection, or one that was kept turns out to be dead.
         """
-        self.start = time.time()
+        self.start = time.ticks_ms()
         self.room = _HEAD
         self.got = 0
         self.status_code = 0
@@ -258,7 +269,7 @@ class _Connection:
                 return False
             if not self.sent:
                 self.send(path)
-            if self.sent.pop(0) != path:
+            if self.sent.pop(0) != _mark(path):
                 raise OSError(_ECONNRESET)
             while self.status_code < 200:  # 1xx: the answer is yet to come
                 self._answer()
@@ -274,8 +285,8 @@ class _Connection:
         if self.keep and not self.sent and self.heard() is not None:
             raise OSError(_ECONNRESET)  # nobody asked for it
         data = b"GET " + path.encode() + self.head
-        self.start = time.time()
-        self.sent.append(path)
+        self.start = time.ticks_ms()
+        self.sent.append(_mark(path))
         while data:
             n = self.stream.write(data)
             if n:
@@ -399,12 +410,16 @@ def _certificates(path):
                 text += line
 
 
-def _split(url):
-    """The part of a URL that one connection is for, and the rest as it is sent."""
-    url = url.split("#")[0]
+def _escaped(url):
     for c in url:
         if not " " < c < "\x7f":
             url = url.replace(c, "".join(["%%%02X" % b for b in c.encode()]))
+    return url
+
+
+def _split(url):
+    """The part of a URL that one connection is for, and the rest as it is sent."""
+    url = _escaped(url.split("#")[0])
     place = "/".join(url.split("/", 3)[:3]).split("?")[0]
     path = url[len(place) :]
     return place.lower(), path if path[:1] == "/" else "/" + path
@@ -443,7 +458,7 @@ class Session:
             url = _join(url, answer.location)
             if answer.place[:6] == "https:" != _split(url)[0][:6] or not answer.location:
                 break
-        raise ValueError("redirected to " + url)
+        raise ValueError("redirected to " + _shown(url))
 
     def send(self, url):
         """Asks for `url` ahead of its get(), if that may be: returns whether it was sent.
@@ -653,7 +668,9 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                             key = ...
                 if quote:
                     quote = 1 if quote == 2 else 2 if c == 92 else c != 34
-                elif c in (b" \t\r\n,:" if level else b" \t\r\n\v\f") and depth <= level:
+                elif depth <= level and (
+                    c in (b" \t\r\n,:" if level else b" \t\r\n\v\f") or not depth and c in _MARK
+                ):
                     continue
                 elif not depth and (c != 123 or not level):
                     raise ValueError
@@ -708,10 +725,14 @@ def _parse(text, version=None):
     The version has the hash with it; it is None where none or the latest is meant. `version` is
     for a text without.
     """
-    text, sha = _unpin(text)
-    page = text[19:] if text.startswith("https://github.com/") else ""
-    if page.split("@")[0].strip("/").count("/") == 1:
-        text = "github:" + page  # the page of a repository
+    if not isinstance(text, str):
+        raise ValueError("%r names no package" % (text,))
+    text, sha = _unpin(text.strip(" "))
+    text = _meant(text)
+    query = ""
+    if "//" in text and "?" in text:
+        text, query = text.split("?", 1)
+        query = "?" + query
     # In a URL or a path only an @ in the last part starts a version.
     local = ":" not in text and "/" in text
     at = text.rfind("@", text.rfind("/")) if local or "//" in text else text.find("@")
@@ -719,17 +740,66 @@ def _parse(text, version=None):
         version = text[at + 1 :]
         text = text[:at]
     if not local:
-        text = text.rstrip("/")
-        if text.endswith(_JSON):
-            text = text[: -len(_JSON)]
-    if not text or _control(text + (version or "")):
+        text = _directory(text)
+    version = str(version or "")
+    if not text or _control(text + version):
         raise ValueError("%r names no package" % text)
     version = _pinned(version)
     if sha is not None:
         if len(sha) != 64:
             raise ValueError("#sha256= takes 64 digits")
         version = (version or "") + _SHA256 + sha
-    return text, version
+    return text + query, version
+
+
+def _directory(text):
+    """A URL or path without the package.json and the slashes at its end."""
+    text = text.rstrip("/")
+    return text[: -len(_JSON)] if text.endswith(_JSON) else text
+
+
+def _meant(text):
+    """What was meant by a page of a forge, and by capitals where they do not matter."""
+    prefix = text.split("/")[0].split("@")[0]
+    if ":" in prefix:
+        prefix, rest = text.split(":", 1)
+        text = prefix.lower() + ":" + rest
+        if text.split(":")[0] not in _PREFIXES:
+            raise ValueError(
+                "%s names no package: it begins with none of %s" % (text, " ".join(_PREFIXES))
+            )
+    page, *ref = text.split("://")[-1].split("@", 1)
+    host, *parts = page.rstrip("/").split("/")
+    if host.lower() not in _HOSTS or len(parts) < 2:
+        return text
+    org, repo, *more = [part for part in parts if part != "-"]
+    if more:
+        if more[0] not in ("tree", "blob", "src"):
+            return text
+        if more[1:] and more[1] in ("branch", "tag", "commit"):
+            more.pop(1)
+        ref = more[1:2]
+    if repo.endswith(".git"):
+        repo = repo[:-4]
+    forge = host.lower().split(".")[0]
+    return "@".join(["/".join([forge + ":" + org, repo] + more[2:])] + ref)
+
+
+def _built_in(name):
+    """Whether a module is a part of the firmware."""
+    path = sys.path[:]
+    sys.path.clear()
+    try:
+        return bool(__import__(name))
+    except Exception:  # whatever it lacks
+        return False
+    finally:
+        sys.path.extend(path)
+
+
+def _printable(text):
+    """It on one line, without what could move a cursor."""
+    return "".join([" " if c < " " or c == "\x7f" else c for c in text])
 
 
 def _control(text):
@@ -744,7 +814,12 @@ def _is_place(name):
 
 def _key(name):
     """What tells a package: names of an index are the same in any letter case."""
-    return name if _is_place(name) else name.lower()
+    return _shown(name) if _is_place(name) else name.lower()
+
+
+def _shown(url):
+    """A URL without what may be secret in it: it is neither printed nor recorded."""
+    return url.split("?")[0]
 
 
 # What there is of a package of a run, by its place in a list.
@@ -752,6 +827,7 @@ _KEYED = const(0)
 _NAMED = const(1)
 _VERSION = const(2)
 _HASH = const(3)
+_ASKED = const(4)
 _INDEXED = const(5)
 _FOUND = const(6)
 _SAID = const(7)
@@ -798,7 +874,8 @@ def _url(name, ref):
     parts = path[0].split("/", 2)
     if len(parts) < 3 or "" in parts:
         raise ValueError(name + " names no file")
-    return _FORGES[forge].format("/".join(parts[:2]), parts[2], ref or "HEAD")
+    ref = (ref or "HEAD").replace("#", "%23")
+    return _FORGES[forge].format("/".join(parts[:2]), parts[2], ref)
 
 
 def _line(*values):
@@ -1169,23 +1246,30 @@ class _Store:
     ["dep", name, version]
     """
 
-    def __init__(self, target):
-        if not target:
+    def __init__(self, target, makes=False):
+        # makes: whether a target that somebody names may be a new one.
+        makes = makes or not target
+        if target is None:
             for target in sys.path:
                 if target.endswith("/lib") and not target.startswith("/rom/"):
                     break
             else:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
-        self.target = target.rstrip("/") + "/"
+        # None is needed, "", to search.
+        self.target = target and target.rstrip("/") + "/"
         self.meta = self.target + ".mip/"
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
         # The packages of the record, [key, start, stop, its line]; and those of this run,
-        # [key, name, version, the hash of its document, asked, index, document, what it says its
-        # version is, its place in the plan, ("py",) if source was asked for].
+        # [key, name, version, the hash of its document, asked, index, document (a query before it
+        # is read; None for what is recorded and in place), what it says its version is, its place
+        # in the plan, ("py",) if source was asked for].
         self.old = []
         self.packages = []
+        # Of an upgrade: names of packages that could not be upgraded; keys of those that stay.
+        self.failed = []
+        self.staying = []
         # What is asked for, {(key, key of the asker, None for the user): version or None}.
         self.asks = {}
         # What is there of the next files: the path, the sha256 of what was staged for an earlier
@@ -1199,9 +1283,12 @@ class _Store:
         # is folded, FAT. committed: whether the run, or one before it, was. recovered: whether an
         # uninstall was finished. changed: whether a file was. staged: whether one is to be.
         # as_recorded: whether source is fetched where it was asked for.
+        self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
-        self.missing = self.fold = self.committed = self.recovering = self.recovered = False
+        self.missing = not makes  # until it is entered: whether it has to be there
+        self.fold = self.committed = self.recovering = self.recovered = False
         self.changed = self.staged = self.as_recorded = False
+        self.with_deps = True
         self.state = 0
         # Resolving. upgrading: whether packages that are not needed any more go. again: whether
         # it begins anew; first: whether it has not yet. directory: of the last file. dirs:
@@ -1227,8 +1314,13 @@ class _Store:
             raise InstallError("%s: another call of mip is at work" % self.target)
         _busy.append(self.target)
         try:
-            self._alone()
-            self._recover()
+            must = self.missing
+            self.missing = False
+            if self.target:
+                self._alone()
+                if must and not _type(self.meta[:-1]):
+                    raise InstallError("%s: nothing is installed there" % self.target)
+                self._recover()
             return self
         except BaseException as e:
             self.__exit__(None, e, None)
@@ -1260,6 +1352,9 @@ class _Store:
             if isinstance(error, OSError) and code in _DISK and "//" in doing:
                 doing = self.target  # where the plan was being written
             text = "%s: %s" % (doing, _reason(error))
+            for package in self.packages[self.number - 1 : self.number]:
+                if package[_NAMED] not in text:
+                    text = "%s: %s" % (package[_NAMED], text)
             if "{MPY_" in text:
                 text += " (for %s %s)" % _platform(_mpy())
             if self.committed or self.removal:
@@ -1272,8 +1367,10 @@ class _Store:
                 and doing in [self.meta + name for name in ("record", "plan", "new")]
             ):
                 text += ": remove it"
-            raise InstallError(text)
+            raise InstallError(_printable(text))
         if done and not error:
+            if self.loaded:
+                print("Reset the board: %s was loaded before it was replaced" % self.loaded)
             print("Done")
         if isinstance(error, KeyboardInterrupt):
             pending = self.committed or self.removal
@@ -1352,6 +1449,11 @@ class _Store:
         if not index or isinstance(index, str):
             index = (index or _INDEX,)
         self.indexes = [url.rstrip("/") for url in index]
+        for url in self.indexes:
+            if "://" not in url and not _type(_native(url)):
+                raise InstallError(
+                    "%s is no index: give https://HOST/PATH; packages are a list" % url
+                )
         self.mpy = str(_mpy() & 255) if mpy and _mpy() else None
         if not session:
             try:
@@ -1431,7 +1533,7 @@ class _Store:
 
     def open(self, url):
         """Returns the stream of a URL or a path, or None when nothing is there."""
-        self.doing = url
+        self.doing = _shown(url)
         url = _native(url)
         if ":" not in url:
             return open(url, "rb") if _type(url) else None
@@ -1476,7 +1578,7 @@ class _Store:
         tries = 0
         while self.again:
             tries += 1
-            if tries > _TRIES:
+            if tries > _TRIES + len(self.failed):
                 raise ValueError("is asked for in versions that do not fit together")
             self.again = False
             self.first = tries == 1
@@ -1484,12 +1586,48 @@ class _Store:
             self.count = self.dirs = self.number = 0
             self._create("plan", _PLAN)
             for name, version in wanted:
-                self._need(name, version, None)
+                if _key(name) not in self.staying:
+                    self._need(name, version, None)
             while self.number < len(self.packages) and not self.again:
                 self.number += 1
-                self._package(self.packages[self.number - 1])
+                package = self.packages[self.number - 1]
+                try:
+                    self._package(package)
+                except (OSError, ValueError) as e:
+                    self._stays(package, e)
             self._add(_END)
             self._finish()
+
+    def _stays(self, package, error):
+        # A package that cannot be upgraded stays as it is, with all that it needs, if it may. What
+        # is not recorded is needed by one that is.
+        for _ in self.packages:
+            key = package[_KEYED]
+            old = _row(self.old, key)
+            if old:
+                break
+            for need, asker in self.asks:
+                if need == key and asker:
+                    package = _row(self.packages, asker)
+        if (
+            not self.upgrading
+            or not old
+            or package[_VERSION] not in (None, old[3][2])
+            or self.doing.startswith(self.target)
+            or isinstance(error, OSError)
+            and error.args[0] in range(100)  # the disk's
+        ):
+            raise error
+        self.failed.append("%s: %s: %s" % (old[3][1], self.doing, _reason(error)))
+        self.staying.append(key)
+        # What it asked for is asked for still.
+        self.look()
+        for key in self.staying:
+            for need, asker in self.asks:
+                if asker == key and need not in self.staying:
+                    self.staying.append(need)
+        self.asks = {pair: self.asks[pair] for pair in self.asks if pair[1] in self.staying}
+        self.again = True
 
     def _forget(self, askers, keys):
         # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
@@ -1502,6 +1640,7 @@ class _Store:
     def _need(self, name, version, asker):
         # Takes note of what the user, None, or the package with the key `asker` asks for.
         key = _key(name)
+        name, *query = name.split("?", 1)
         asked = None if asker is not None else version or "latest"
         taken = _row(self.packages, key)
         clash = None
@@ -1516,7 +1655,7 @@ class _Store:
         if clash:
             self.doing = name
             raise ValueError(
-                "%s asks for version %s, %s for version %s"
+                "%s asks for version %s, %s for version %s: install another version of one"
                 % (clash[0] or "the user", clash[1], asker or "the user", version)
             )
         self.asks[key, asker] = ref + (_SHA256 + sha if sha else "")
@@ -1534,7 +1673,8 @@ class _Store:
                     break
                 at -= 1
             ref = _pinned(ref)
-            self.packages.insert(at, [key, name, ref, sha, asked, None, None, None, 0, ()])
+            query = "".join(["?" + text for text in query])
+            self.packages.insert(at, [key, name, ref, sha, asked, None, query, None, 0, ()])
         elif ref not in ("", taken[_VERSION]) or sha not in (None, taken[_HASH]):
             self.doing = name
             # A version was asked for after the latest had been taken.
@@ -1548,21 +1688,90 @@ class _Store:
         self.directory = ""
         package[_PLANNED] = self.end + len(self.batch)
         self._add(_line("planned", name, None))
+        if self._is_there(package):
+            return
         if _twin(name):
-            url = _url(name, package[_VERSION])
+            url = _url(name, package[_VERSION]) + package[_FOUND]
             self._file(name[name.rfind("/") + 1 :], package[_HASH], url)
             return
         if _is_place(name):
             package[_INDEXED] = self.indexes[0]
-            package[_FOUND] = name if name.endswith(".json") else name.rstrip("/") + _JSON
+            package[_FOUND] = (name if name.endswith(".json") else name + _JSON) + package[_FOUND]
             found = self.attempt(self._read, package)
         else:
             found = self._look_up(package)
         if not found:
-            text = "not found, so there is no package " + name
+            self._absent(package)
+
+    def _absent(self, package):
+        # Raises ValueError for a package that is not found, with what may help.
+        name = package[_NAMED]
+        version = package[_VERSION]
+        text = "not found, so there is no package " + name
+        if _is_place(name):
+            if version:
+                text += " at " + version
+            if name[-4:].lower() in (".zip", ".whl", "r.gz"):
+                text = "an archive: mip installs a package.json, or .py and .mpy files"
+        else:
+            if version:
+                package[_VERSION] = None
+                for index in self.indexes:
+                    stream = self.open("%s/package/py/%s/latest.json" % (index, name))
+                    if stream:
+                        stream.close()
+                        text = "there is no version %s of %s" % (version, name)
             if name.startswith("micropython-"):
                 text += "; perhaps it is " + name[12:]
-            raise ValueError(text)
+            elif name != name.lower():
+                text += "; perhaps it is " + name.lower()
+            elif _built_in(name):
+                text += ": it is built into this firmware"
+        for key, asker in self.asks:
+            if key == package[_KEYED] and asker:
+                text += ", which %s needs" % asker
+                break
+        raise ValueError(text)
+
+    def _is_there(self, package):
+        # Writes the lines of a package that is recorded as it is asked for, and in place: whether
+        # it is. Nothing is fetched then. What such a package needs is there, too.
+        old = _row(self.old, package[_KEYED])
+        if self.upgrading or not old:
+            return False
+        _, start, stop, (_, name, version, asked, index, *form) = old
+        sha = _unpin(asked)[1]
+        fixed = package[_HASH] or package[_VERSION]
+        if fixed:
+            fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
+            if _repository(name) and not package[_HASH]:
+                # A ref without a digit is a branch, which moves.
+                fits = fits and [c for c in version if c.isdigit()]
+        else:
+            fits = package[_ASKED] is None
+            for key, asker in self.asks:
+                asker = _row(self.packages, asker)
+                if key == package[_KEYED] and asker:
+                    fits = fits and asker[_FOUND] is None
+        if index and (index not in self.indexes or bool(form) != (self.mpy is None)):
+            fits = False
+        for there in (False, True) if fits else ():
+            self.search.seek(start)
+            while self.search.place < stop:
+                kind, path, sha, *_ = next(self.search)
+                if there and kind == "dep":
+                    self._add(_line(kind, path, sha))
+                    self._need(path, sha, package[_KEYED])
+                elif there and kind == "file":
+                    self._file(path, sha, None)
+                elif kind == "file" and _sha(self.target + path, self.buf) != sha:
+                    return False
+            if there:
+                package[_SAID] = version
+                package[_INDEXED] = index
+                package[_FORM] = form
+                package[_FOUND] = None
+        return fits
 
     def _look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
@@ -1570,6 +1779,12 @@ class _Store:
         version = package[_VERSION] or "latest"
         if ".." in name or "/" in version:
             raise ValueError("not the name of a package")
+        text = name + "@" + (package[_VERSION] or "")
+        for c in "=<>!~^ ":
+            text = text.replace(c, "@@")
+        if "@@" in text:
+            text = "@".join([part for part in text.split("@") if part])
+            raise ValueError("there are no ranges, a version is exact: " + text)
         old = _row(self.old, package[_KEYED])
         mpy = self.mpy
         if self.as_recorded and old and old[3][5:]:
@@ -1594,14 +1809,21 @@ class _Store:
             print("Installing %s (%s) to %s" % (package[_NAMED], version, self.target))
             self._forget([package[_KEYED]], ())
             self.deps = 0
-            empty = True
+            empty = 1  # 2: for this firmware; 0: not at all
             sha = sha256()
             for entry in _entries(stream, self.buf, sha=sha):
-                empty = not self._entry(package, entry) and empty
+                if self._entry(package, entry):
+                    empty = 0
+                elif empty and entry[0]:
+                    empty = 2
             if package[_HASH] not in (None, _hex(sha)):
                 raise ValueError(_OTHER)
             if empty:
-                raise ValueError("nothing to install on %s %s" % _platform(_mpy()))
+                raise ValueError(
+                    "nothing to install on %s %s" % _platform(_mpy())
+                    if empty > 1
+                    else "nothing to install: it is empty, or for npm"
+                )
             return True
         finally:
             stream.close()
@@ -1614,6 +1836,8 @@ class _Store:
             if isinstance(value, (dict, type([]))):
                 raise ValueError("bad version")
             if value is not None:
+                if _control(str(value) + "."):
+                    raise ValueError("bad version")
                 package[_SAID] = str(value)
             return False
         if key == "v":
@@ -1639,21 +1863,23 @@ class _Store:
     def _plain(self, package, url, sha):
         # Says that something is neither protected on its way nor checked when it comes.
         if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
-            print("%s: http, without a hash: anyone on the way may change it" % url)
+            print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
     def _dep(self, package, name, version):
+        if not self.with_deps:
+            return
         self.deps += 1
         if self.deps > _PACKAGES:
             raise ValueError("more than %d packages" % _PACKAGES)
         name, own = _parse(name, version)
         # A path, or a file, is that of the package.json, not one of the board.
         if ":" not in name and _is_place(name):
-            name = _join(package[_FOUND], name)
+            name = _directory(_join(package[_FOUND], name))
         # A ref belongs to its repository.
         if version is None and not own and _same(name, package[_FOUND]):
             own = package[_VERSION]
         self._plain(package, name, _unpin(own)[1])
-        self._add(_line("dep", name, own))
+        self._add(_line("dep", _shown(name), own))
         self._need(name, own, package[_KEYED])
 
     def _source(self, package, url):
@@ -1771,7 +1997,7 @@ class _Store:
 
     def _stage(self):
         # Fetches the files of the plan that are not in place, and writes the coming record.
-        missing = ""
+        missing = first = ""
         self.number = self.later = number = 0
         self.directory = None
         self.coming = self._plan()
@@ -1786,9 +2012,12 @@ class _Store:
                 if sha:
                     self._add(_line("file", line[1], sha))
                 elif len(missing) < _ENTRY:
-                    missing += " " + line[3]
+                    if not missing:
+                        first = self.packages[self.number - 1][_NAMED]
+                    missing += " " + _shown(line[3])
+        self.number = 0
         if missing:
-            self.doing = self.target
+            self.doing = first
             raise ValueError("not found:" + missing)
         if isinstance(self.session, Session):
             self.session.settle()
@@ -1821,10 +2050,10 @@ class _Store:
 
     def _keep(self, gone):
         # Adds to the coming record the packages of the old one that stay.
-        if gone is not None:
-            for old in self.old:
-                if old[0] not in gone and not _row(self.packages, old[0]):
-                    self._take(old[1], old[2])
+        for old in self.old:
+            stays = old[0] in self.staying if gone is None else old[0] not in gone
+            if stays and not _row(self.packages, old[0]):
+                self._take(old[1], old[2])
 
     def _look_ahead(self):
         # Finds out what there is of the next files, as things are, and asks for those that are
@@ -2115,13 +2344,18 @@ class _Store:
                 if self.recovering:
                     _make(self.doing)
             self._move(staged, self.doing)
+            if path.split(".")[0].replace("/__init__", "").replace("/", ".") in sys.modules:
+                self.loaded = path
 
     def _may_go(self, path, sha):
-        # Fails where a file may not be removed, which is known by what may be made beside it.
+        # Fails where a file may not be removed.
         self.doing = self.target + path
-        if _type(self.doing):
-            open(self.doing + "~mip", "wb").close()
-            os.remove(self.doing + "~mip")
+        try:
+            # A file never takes the place of a directory, but whether it might go is asked first.
+            os.rename(self.doing, self.meta[:-1])
+        except OSError as e:
+            if e.args[0] in _DENIED:
+                raise
 
     def _drop(self, path, sha):
         # Removes a file that no package has any more.
@@ -2323,24 +2557,44 @@ class _Store:
 
 
 def _pairs(package, version=None):
-    # Name and version of a package, or of each of a list.
-    if isinstance(package, str):
-        package = (package,)
-    return [_parse(text, version) for text in package]
+    # Name and version of a package, or of each of a list. A path is that of the board's directory.
+    pairs = []
+    for text in package if isinstance(package, (tuple, type([]))) else (package,):
+        try:
+            name, ref = _parse(text, version)
+        except ValueError as e:
+            raise InstallError(e.args[0])
+        if ":" not in name and _is_place(name):
+            place = _directory(_join(os.getcwd().rstrip("/") + "/", name))
+            if name[0] not in "./" and name.count("/") == 1 and not _type(place):
+                raise InstallError(
+                    "there is no directory %s; a repository is github:%s" % (name, name)
+                )
+            name = place
+        pairs.append((name, ref))
+    return pairs
 
 
-def install(package, index=None, target=None, version=None, mpy=True, session=None):
+def _is_target(path):
+    try:
+        return os.stat(path.rstrip("/") + "/.mip")
+    except OSError:
+        return False
+
+
+def install(package, index=None, target=None, version=None, mpy=True, session=None, deps=True):
     """Installs a package, or a list of packages as one transaction, with all that it needs.
 
     package: a name of the index, a URL, github:ORG/REPO/PATH (gitlab:, codeberg:) or a path,
-    each perhaps with @version. index: a URL or path, or a list of them, tried in their order.
-    target: a directory; left out, the first entry of sys.path that ends in /lib.
-    version: for packages without @version. mpy: whether bytecode is wanted.
-    session: what fetches; left out, a Session of its own. Returns whether a file was changed.
-    Raises InstallError.
+    each perhaps with @version and #sha256=HEX. index: a URL or path, or a list of them,
+    tried in their order. target: a directory; left out, the first entry of sys.path that ends
+    in /lib. version: for packages without @version. mpy: whether bytecode is wanted.
+    session: what fetches; left out, a Session of its own. deps: whether what it needs is
+    installed, too. Returns whether a file was changed. Raises InstallError.
     """
-    with _Store(target) as store:
+    with _Store(target, True) as store:
         store.connect(index, mpy, session)
+        store.with_deps = deps
         store.look()
         return store.change(_pairs(package, version), ())
 
@@ -2362,11 +2616,18 @@ def uninstall(package, target=None):
         return store.remove(gone) if gone else True
 
 
-def upgrade(target=None, index=None, mpy=None, session=None):
-    """Installs everything that was asked for again, at the version it was asked at, as one
-    transaction; packages that nothing needs any more go. index: left out, every index that the
-    record names. mpy: left out, source where source was asked for. The rest is as for install().
-    Returns whether a file was changed."""
+def upgrade(package=None, index=None, target=None, mpy=None, session=None):
+    """Installs what was asked for again, at the version it was asked at, as one transaction.
+
+    package: one of what is installed, or a list, each perhaps at another version; left out, all
+    that was asked for, and packages that nothing needs any more go. index: left out, every index
+    that the record names. mpy: left out, source where source was asked for. The rest is as for
+    install(). Returns whether a file was changed. Raises InstallError, also for packages that
+    cannot be found any more: they stay as they are, the others are upgraded.
+    """
+    if isinstance(package, str) and _is_target(package):
+        target = package  # what 1.0.0 took first
+        package = None
     with _Store(target) as store:
         store.look()
         asked = []
@@ -2376,9 +2637,20 @@ def upgrade(target=None, index=None, mpy=None, session=None):
                 asked.append((name, _pinned(version)))
             if where and where not in indexes:
                 indexes.append(where)
+        if package is not None:
+            pairs = asked = _pairs(package)
+            asked = []
+            for name, version in pairs:
+                old = _row(store.old, _key(name))
+                if not old:
+                    raise InstallError(name + " is not installed")
+                asked.append((name, version or _pinned(old[3][3])))
         store.connect(index or indexes, mpy is not False, session)
         store.as_recorded = mpy is None
-        return store.change(asked, None) if store.old else False
+        changed = store.change(asked, None if package is None else ()) if asked else False
+        if store.failed:
+            raise InstallError("not upgraded: " + "; ".join(store.failed))
+        return changed
 
 
 def list(target=None):
@@ -2422,8 +2694,10 @@ def verify(target=None):
 
 def search(text, index=None, session=None):
     """Prints name, version and description of each package in whose name or description there
-    is `text`, letter case aside. index and session: as for install(). Raises InstallError."""
-    with _Store(None) as store:
+    is every word of `text`, letter case aside. Returns how many there are. index and session: as
+    for install(). Raises InstallError."""
+    count = 0
+    with _Store("") as store:
         store.connect(index, True, session)
         for url in store.indexes:
             stream = store.open(url + "/index.json")
@@ -2436,8 +2710,15 @@ def search(text, index=None, session=None):
                 name, version, about = [
                     str(package.get(key) or "") for key in ("name", "version", "description")
                 ]
-                if text.lower() in name.lower() or text.lower() in about.lower():
-                    print(name, version, about)
+                for word in text.lower().split():
+                    if word not in name.lower() and word not in about.lower():
+                        break
+                else:
+                    count += 1
+                    print(_printable("%s %s %s" % (name, version, about)))
+        if not count:
+            print("nothing found for", text)
+    return count
 
 
 def recover(target=None):
@@ -2445,5 +2726,5 @@ def recover(target=None):
 
     Every verb does that first; boot.py may, so that no program sees a half-done commit.
     """
-    with _Store(target):
+    with _Store(target, True):
         pass

@@ -10,17 +10,20 @@ import mip
 _USAGE = """\
 usage: micropython -m mip VERB [PACKAGE...] [OPTION...]
 
-  install PACKAGE...    with all that it needs   uninstall PACKAGE...
-  upgrade               all that was asked for   search TEXT  in names and descriptions
-  list                  what is installed        verify       says which files are damaged
-  recover               finishes what was interrupted
+  install PACKAGE...     with all that it needs     uninstall PACKAGE...
+  upgrade [PACKAGE...]   all that was asked for     search WORD...
+  list                   what is installed          verify  finds damaged files
+  recover                finishes what was interrupted
 
-PACKAGE: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeberg: likewise
+PACKAGE: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeberg: likewise;
+         #sha256=HEX behind it pins its content
+  -r FILE            installs what FILE lists, as `list` prints it
+  --no-deps          does not install what it needs
   -t, --target PATH  where to install; else the first entry of sys.path that ends in /lib
   -i, --index URL    where names are looked up, a URL or a path; may be given again
-  --no-mpy, --mpy    source; bytecode where there is some (the default)
+  --no-mpy, --mpy    install source; prefer bytecode (the default)
   --cafile FILE      certificates that vouch for servers; else the system's
-  --insecure         takes any server for the one that it says it is
+  --insecure         do not check certificates
   --header HOST:NAME:VALUE  is sent to this host alone; may be given again
   -h, --help; --version
 """
@@ -28,13 +31,13 @@ PACKAGE: name[@version], URL, path, github:org/repo[/path][@ref]; gitlab:, codeb
 _TERMINAL = const(0x2000)  # the type of a character device in os.stat()
 _ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 
-# How many words each verb takes (1: one or more), and its options.
+# How many words each verb takes (1: one or more; 2: any number), and its options.
 _FETCHES = " index cafile insecure header"
 _INSTALLS = "target mpy" + _FETCHES
 _VERBS = {
-    "install": (1, _INSTALLS),
+    "install": (1, _INSTALLS + " deps"),
     "uninstall": (1, "target"),
-    "upgrade": (0, _INSTALLS),
+    "upgrade": (2, _INSTALLS),
     "search": (1, _FETCHES),
     "list": (0, "target"),
     "verify": (0, "target"),
@@ -81,6 +84,7 @@ def _known(word, words):
 def _parse(words):
     # Returns verb, packages and keyword arguments; ValueError: a wrong command line.
     names = []
+    listed = []
     options = {}
     headers = {}
     words = iter(words)
@@ -91,17 +95,25 @@ def _parse(words):
         word, *values = word.split("=", 1)
         word = {"-t": "--target", "-i": "--index"}.get(word, word)
         key = word[2:]
-        _known(word, ["--no-mpy"] + ["--" + option for option in _INSTALLS.split()])
-        if key in ("mpy", "no-mpy", "insecure"):
+        known = ["--" + option for option in _INSTALLS.split()]
+        _known(word, ["-r", "--no-mpy", "--no-deps"] + known)
+        if key in ("mpy", "no-mpy", "no-deps", "insecure"):
             if values:
                 raise ValueError(word + " takes no value")
-            options[key.replace("no-", "")] = key != "no-mpy"
+            options[key.replace("no-", "")] = key[:3] != "no-"
             continue
         value = ""
         for value in values or words:  # noqa: B007  (before 1.25 next() takes no default)
             break
         if value[:1] in ("", "-"):
             raise ValueError(word + " needs a value")
+        if word == "-r":
+            try:
+                with open(value) as file:
+                    listed += [line.strip() for line in file if line.strip()[:1] not in ("", "#")]
+            except OSError:
+                raise ValueError("cannot read " + value)
+            continue
         if key == "index":
             options.setdefault(key, []).append(value)
             continue
@@ -116,7 +128,10 @@ def _parse(words):
     verb = names.pop(0)
     _known(verb, list(_VERBS))
     takes, allowed = _VERBS[verb]
-    if bool(names) != bool(takes):
+    if listed and verb != "install":
+        raise ValueError(verb + " takes no -r")
+    names += listed
+    if takes < 2 and bool(names) != takes:
         raise ValueError("%s takes %s" % (verb, "a package" if takes else "no package"))
     for key in options:
         if key not in allowed.split():
@@ -147,7 +162,7 @@ def _run(words):
     try:
         verb, names, options = _parse(words)
     except ValueError as e:
-        sys.stderr.write("mip: %s\n%s" % (e, _USAGE))
+        sys.stderr.write("mip: %s; see --help\n" % e)
         return 2
     try:
         wrong = getattr(mip, verb)(*names, **options)

@@ -25,17 +25,6 @@ RESETS = 12
 THERE = {"boot.py": b"# boot\n", "lib/own.py": b"OWN = 1\n"}
 
 
-class OnUnix(Trial):
-    """A Trial whose mip takes the Unix port for a board: what it does on Linux alone is not done.
-
-    It locks the target there, and tries out whether files may be removed.
-    """
-
-    def _import(self, name):
-        more = "mip._Store._alone = lambda store: None\n" if name == "ours" else ""
-        return super()._import(name) + more
-
-
 class World:
     """A board at a port, with files of its own, and a directory of the computer."""
 
@@ -50,7 +39,7 @@ class World:
         self.plug = Plug(self.device, [*path, ".frozen"])
         self.said = []
 
-    def trial(self, kind=OnUnix, **options):
+    def trial(self, kind=Trial, **options):
         """A Trial on the board, with little that takes long."""
         options = {"resets": 0, "step": 32768, "say": self.said.append, **options}
         return kind(board.Board(self.plug.name, pause=0), **options)
@@ -141,7 +130,7 @@ def test_the_table(whole):
 # --- What goes wrong ---
 
 
-class OnlyResets(OnUnix):
+class OnlyResets(Trial):
     """A Trial of resets alone."""
 
     def _ram(self):
@@ -181,7 +170,7 @@ def test_a_file_that_is_torn(world, tmp_path):
     assert world.files() == THERE
 
 
-class Untidy(OnUnix):
+class Untidy(Trial):
     """A Trial that leaves something on the board."""
 
     def _ram(self):

@@ -257,6 +257,7 @@ import json, mip, sys
 class Board:
     def __init__(self, mpy):
         self.path = sys.path
+        self.modules = {}
         self.platform = "board"
         self.implementation = Implementation()
         if mpy is not None:

@@ -101,7 +101,7 @@ FAULTS = [
     Fault("cut", '{"urls": [["m.py", "m.py"]]', "", "line 1: ends before"),
     Fault("no JSON", '{"urls": [["m.py", m.py]]}', "", "line 1: not JSON up to"),
     Fault("web page", "<html></html>", "", "web page"),
-    Fault("BOM", '\ufeff{"urls": [["m.py", "m.py"]]}', "", "order mark", ("ours", "upstream")),
+    Fault("BOM", '\ufeff{"urls": [["m.py", "m.py"]]}', "", "order mark", ("upstream",)),
     Fault("not UTF-8", b'{"version": "\xff", "urls": [["m.py", "m.py"]]}', "", "UTF-8"),
     Fault("trailing comma", '{"urls": [["m.py", "m.py"],]}', "", "only Micro", MPREMOTE),
     Fault("missing comma", '{"urls": [["m.py" "m.py"]]}', "", "only Micro", MPREMOTE),
@@ -258,7 +258,7 @@ FAULTS = [
     Fault("dots for a name", deps(["..", "1"]), "deps[0]", "not the name"),
     Fault("path for a version", deps(["needed", "../x"]), "deps[0]", "not the name"),
     Fault("owner", deps(["github:org", "v1"]), "deps[0]", "names no file"),
-    Fault("unknown forge", deps(["sourcehut:org/x", "1"]), "deps[0]", "no client knows"),
+    Fault("unknown forge", deps(["sourcehut:org/x", "1"]), "deps[0]", "names no package"),
     Fault("no package", deps(["nowhere", "latest"]), "deps[0]", "no such package"),
     Fault("no version", deps(["needed", "9"]), "deps[0]", "no such package"),
     Fault("no repository", deps(["github:no/repo", "v1"]), "deps[0]", "no such package"),
@@ -616,7 +616,7 @@ def test_packages_that_clash():
     """Packages that cannot be installed together are told, as ours refuses them."""
     text = {"urls": [["x.py/m.py", "m.py"]], "deps": [["github:other/repo", "v1"]]}
     (finding,) = found(text)
-    assert (finding.reason, finding.clients) == (BOTH, OURS)
+    assert (finding.reason, finding.clients) == ("github:other/repo: " + BOTH, OURS)
 
 
 # --- Packages of an index, native code ---

@@ -336,7 +336,11 @@ for name, indexes, runs in wanted:
         outcome, text = "installed", ""
         session = Session(indexes, nothing)
         try:
-            mip.install(name, index=indexes, target="/ram/lib", session=session)
+            # What is pinned and in place is not asked for again, but by upgrade().
+            if ".mip/record" in str(faults.walk("/ram")):
+                mip.upgrade(index=indexes, target="/ram/lib", session=session)
+            else:
+                mip.install(name, index=indexes, target="/ram/lib", session=session)
         except mip.InstallError as error:
             outcome, text = "refused", str(error)
         except Exception as error:

@@ -267,6 +267,7 @@ class Denied(faults.Host):
         return super().open(path, mode)
 
     def rename(self, old, new):
+        self._ask(old)
         self._ask(new)
         super().rename(old, new)
 

@@ -131,7 +131,6 @@ def test_contents():
 WHERE = [
     ('{\n"a": 1,\n"urls": [x]\n}', "line 3: not JSON up to"),
     ('{\n"urls": [', "line 2: ends before"),
-    ("\ufeff{}", "byte order mark"),
     ("<html>", "web page"),
     ("[]", "not an object"),
     (b'{\n"version": "\xff"}', "line 2: not UTF-8"),

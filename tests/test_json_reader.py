@@ -242,7 +242,6 @@ REFUSED = {
     "a string": '"urls"',
     "a number": "1",
     "null": "null",
-    "byte order mark": '\ufeff{"v": 1}',
     "HTML": "<!DOCTYPE html><html><body>Log in first: {}</body></html>",
     "an error as text": "404: Not Found",
     "object behind text": 'x {"v": 1}',

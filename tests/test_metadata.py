@@ -313,7 +313,7 @@ def test_nesting(endings, number):
 
 
 TEXTS = {
-    "a byte order mark": (b"\xef\xbb\xbf{" + GOOD + b"}", REFUSED),
+    "a byte order mark": (b"\xef\xbb\xbf{" + GOOD + b"}", INSTALLED),
     "UTF-16": (("{" + GOOD.decode() + "}").encode("utf-16"), REFUSED),
     "not UTF-8 in a path": (b'{"urls": [["\xff.py", "u.py"]]}', REFUSED),
     "not UTF-8 in a URL": (b'{"urls": [["u.py", "\xe9.py"]]}', REFUSED),

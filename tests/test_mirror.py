@@ -348,7 +348,7 @@ def test_missing_files(online, tmp_path):
     online.put(f"{WEB}/x/package.json", json.dumps({"urls": [[name, name] for name in names]}))
     online.put(f"{WEB}/x/b.py")
     text = refused([f"{WEB}/x"], tmp_path / "site")
-    assert text == f"not found: {WEB}/x/a.py {WEB}/x/c.py"
+    assert text == f"{WEB}/x: not found: {WEB}/x/a.py {WEB}/x/c.py"
 
 
 def test_a_package_that_is_not_there(online, tmp_path):

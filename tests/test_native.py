@@ -37,6 +37,7 @@ import json, mip, sys
 
 class Board:
     path = sys.path
+    modules = {}
     platform = "board"
 
 class Implementation:

@@ -109,7 +109,7 @@ def test_the_verbs_and_options():
         {"_FETCHES": ast.literal_eval(values["_FETCHES"])},
     )
     named = set(re.findall(r"(?<![\w-])--([a-z-]+)", options))
-    assert named - {"help", "version"} == set(known.split()) | {"no-mpy"}
+    assert named - {"help", "version"} == set(known.split()) | {"no-mpy", "no-deps"}
 
 
 def test_the_exit_statuses():
@@ -183,6 +183,7 @@ NOT_LIMITS = {
     "_FULL": "errors of a disk",
     "_MISSING": "errors where nothing is",
     "_DISK": "errors of a disk",
+    "_DENIED": "errors of a disk",
     "_UNDER_WAY": "errors of a connection that is being made",
     "_IS_DIRECTORY": "errors where a directory is",
     "_IPPROTO_TCP": "a number of the socket interface",
@@ -197,6 +198,7 @@ NOT_LIMITS = {
             "_NAMED",
             "_VERSION",
             "_HASH",
+            "_ASKED",
             "_INDEXED",
             "_FOUND",
             "_SAID",
@@ -234,6 +236,7 @@ def test_the_limits():
 
 # How texts in the code begin that nobody gets to see, and why.
 NOT_MESSAGES = {
+    " deps": "an option of the command line",
     "bytecode x86 ": "names of architectures",
     " HTTP/1.1\r\n": "what is sent",
     "wait": "an attribute",

@@ -14,7 +14,7 @@ WEB = "https://example.org"
 
 INSTALL = """
 import json, mip, sys
-arguments, options = json.loads(sys.argv[1])
+arguments, options = json.loads(CALL)
 mip.install(*arguments, **options)
 """
 
@@ -26,7 +26,9 @@ def params(rows):
 
 def install(device, *arguments, check=True, **options):
     """Run mip.install() on the board with these arguments."""
-    return device.run(INSTALL, json.dumps([arguments, options]), check=check)
+    # Not as an argument of the program: MicroPython ends with one of more than 255 bytes.
+    call = repr(json.dumps([arguments, options]))
+    return device.run(INSTALL.replace("CALL", call), check=check)
 
 
 def listed(device):
@@ -552,6 +554,7 @@ DOCUMENTS = [
     ("one line", '{"urls":[["m.py","m.py"]]}'),
     ("CRLF", '{\r\n"urls": [\r\n["m.py",\t"m.py"]\r\n]\r\n}\r\n'),
     ("escapes", '{"url\\u0073": [["\\u006d.py", "m\\u002epy"]]}'),
+    ("byte order mark", '\ufeff{"urls": [["m.py", "m.py"]]}'),
     ("raw newline in a string", '{"description": "one\ntwo", "urls": [["m.py", "m.py"]]}'),
 ]
 
@@ -577,7 +580,6 @@ BAD_DOCUMENTS = [
     ("no JSON", "<html><body>Log in</body></html>", ""),
     ("no object", "[GOOD]", ""),
     ("no bytes", "", ""),
-    ("BOM", '\ufeff{"urls": [GOOD]}', ""),
     ("trailing text", '{"urls": [GOOD]} {}', ""),
     ("deps an object", '{"urls": [GOOD], "deps": {"needed": "latest"}}', "deps"),
     ("deps a number", '{"urls": [GOOD], "deps": 1}', "deps"),
@@ -1095,7 +1097,7 @@ def check_clash(device, path, *names):
     """install() refuses what needs a file and a directory at this path, and leaves nothing."""
     text = error(install(device, *names, check=False))
     why = "a file and a directory at once: what is asked for has both"
-    assert text == f"{device.lib}/{path}: {why}"
+    assert text.endswith(f"{device.lib}/{path}: {why}")
     assert device.tree(device.work, everything=True) == {}
     assert not device.lib.exists()
 
@@ -1310,7 +1312,7 @@ def test_local_cycle(device, net):
 )
 def test_a_local_name_that_is_not_there(device, net, name):
     """A path at which there is nothing is refused by its name."""
-    assert name in refused(device, net, name)
+    assert str(device.work / name) in refused(device, net, name)
     assert net.requests == []
 
 

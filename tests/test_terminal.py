@@ -99,12 +99,11 @@ def test_plain_lines_when_redirected(device, server):
 
 @pytest.mark.parametrize("words", [[], ["install"], ["uninstall"], ["search"]])
 def test_a_line_that_lacks_something(device, words):
-    """A line without verb or package is a wrong one: what is missing, the usage, status 2."""
+    """A line without verb or package is a wrong one: what is missing, status 2."""
     result = device.mip(*words)
-    first, *usage = result.err.splitlines()
     assert result.status == 2
-    assert first == ("mip: a verb is needed" if not words else f"mip: {words[0]} takes a package")
-    assert usage[0].startswith("usage: micropython -m mip VERB")
+    said = "a verb is needed" if not words else f"{words[0]} takes a package"
+    assert result.err == f"mip: {said}; see --help\n"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_slip(device, words, said):
     """A verb or an option that is misspelt is told, with what was probably meant."""
     result = device.mip(*words)
     assert result.status == 2
-    assert result.err.splitlines()[0] == "mip: " + said
+    assert result.err == f"mip: {said}; see --help\n"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["install", "--help"], ["help", "-h"]])

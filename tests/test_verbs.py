@@ -287,7 +287,7 @@ def test_uninstall_what_is_not_installed(device, net, installed, name):
     net.publish("pippin", files=modules("own.py"))
     if installed:
         call(device, "install", "pippin")
-    assert name.split("@")[0] in refused(device, "uninstall", name)
+    assert name.split("@")[0].strip("./") in refused(device, "uninstall", name)
 
 
 # Packages of one call, and the one because of which none goes.
@@ -612,10 +612,14 @@ BROKEN = [
     ("missing file", replace_by(404), "file/"),
     ("file with an error", replace_by(500), "file/"),
     ("wrong content", other_content, "file/"),
-    ("missing document", no_document, "y"),
+    ("bytecode of another version", other_bytecode, "file/"),
+]
+
+# What is wrong with the package itself: it stays as it is, the other one is upgraded.
+GONE = [
+    ("missing document", no_document, "y: "),
     ("bad document", bad_document, "y/latest.json"),
     ("missing dependency", missing_dependency, "ghost"),
-    ("bytecode of another version", other_bytecode, "file/"),
 ]
 
 
@@ -639,6 +643,31 @@ def test_upgrade_is_one_transaction(device, net, names, spoil, word):
         "x": "3.0",
         "y": "3.0",
     }
+    check_as_fresh(device, *names)
+
+
+@pytest.mark.parametrize(("spoil", "word"), params(GONE))
+@pytest.mark.parametrize("names", [["x", "y"], ["y", "x"]], ids="-".join)
+def test_a_package_that_is_gone_stops_only_itself(device, net, names, spoil, word):
+    """A package that cannot be found any more stays with all that it needs; the others are
+    upgraded, and it is an InstallError in the end."""
+    net.publish("x", "2.0", files=["x", "old"], deps=["d"])
+    net.publish("y", "2.0", deps=["e"])
+    net.publish("d")
+    net.publish("e", "1.0")
+    call(device, "install", names)
+    for name in "x", "y":
+        net.publish(name, "3.0")
+    net.publish("e", "2.0")
+    spoil(net)
+    found = error(call(device, "upgrade", check=False))
+    assert found.startswith("not upgraded: y: ") and word in found
+    check_true(device)
+    versions = {name: version for name, (version, _) in packages(device).items()}
+    assert versions == {"x": "3.0", "y": "2.0", "e": "1.0"}
+    net.plain.routes.clear()
+    net.publish("y", "3.0")
+    call(device, "upgrade")
     check_as_fresh(device, *names)
 
 
@@ -673,7 +702,9 @@ def test_nothing_changed(device, net, growing, needing, names, verb):
         call(device, "upgrade")
     else:
         call(device, "install", names[-1])
-    assert net.documents and net.files == []
+    # What is pinned, recorded and in place is not even asked for.
+    assert bool(net.documents) == (names != ["x@1.0"] or verb == "upgrade")
+    assert net.files == []
     assert device.record() == record
     assert touched(device.work) == before
 
@@ -684,9 +715,10 @@ def test_nothing_changed_without_hashes(device, net, growing, verb):
     names = [f"{REPO}@v1", f"{WEB}/page", f"{WEB}/single.py"]
     call(device, "install", names)
     before = touched(device.work)
+    net.reset()
     call(device, verb, *([names] if verb == "install" else []))
     assert touched(device.work) == before
-    assert len(net.files) == 6
+    assert len(net.files) == (3 if verb == "upgrade" else 2)  # v1 is pinned, recorded, in place
 
 
 def test_upgrade_of_nothing(device, net):

@@ -163,7 +163,8 @@ import mip
 slept = []
 mip.time = type(sys)
 class Clock:
-    time = time.time
+    ticks_ms = time.ticks_ms
+    ticks_diff = time.ticks_diff
     def sleep(seconds):
         slept.append(seconds)
 mip.time = Clock
@@ -346,7 +347,10 @@ net.fault = None
 if session:
     session.close()
 print(calls, net.opened)
-mip.uninstall("http://h/a.py", target="lib") if mip.list("lib") else None
+try:
+    mip.uninstall("http://h/a.py", target="lib")
+except mip.InstallError as e:
+    print("nothing there" if "nothing" in str(e) else e)
 """
 
 

@@ -47,6 +47,12 @@ for module in ("requests", "socket", "ssl", "tls"):
         pass
 name, index, target, free = sys.argv[1:]
 free = int(free)
+# The table of names is made anew, larger, when it is full. Whether that happens within an install
+# depends on how many names everything else has: here it has room.
+class Names:
+    pass
+for number in range(100):
+    setattr(Names, "unused%d" % number, None)
 # Blocks of the smallest size fill the gaps first, so that what stays free is in one piece.
 ballast = None
 gc.collect()

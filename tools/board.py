@@ -40,7 +40,7 @@ Tries mip on a board at a serial port, in a few minutes:
   ram          what a mip keeps after the import, loaded as .mpy, and the least RAM for it and an
                install of 10 files
   verbs        install, upgrade, verify and uninstall, from a directory of the computer
-  network      the same install over http and https, from `mip_index.py serve` on the computer;
+  network      the same install over http and https, from `mip-index serve` on the computer;
                with --wifi
   resets       machine.reset() before a change of the disk, most of them within a commit, and what
                the board has then
@@ -735,8 +735,8 @@ def _seconds(milliseconds: int) -> str:
 
 @contextlib.contextmanager
 def serve(directory: Path, *options: str) -> Iterator[str]:
-    """Serve an index by `mip_index.py serve`; the URL for boards. Raises BoardError."""
-    program = Path(__file__).with_name("mip_index.py")
+    """Serve an index by `mip-index serve`; the URL for boards. Raises BoardError."""
+    program = Path(__file__).with_name("mip_index")
     process = subprocess.Popen(
         [sys.executable, "-u", program, "serve", directory, "--port", "0", *options],
         stdin=subprocess.DEVNULL,
@@ -752,7 +752,7 @@ def serve(directory: Path, *options: str) -> Iterator[str]:
                 break
         found = re.search(r'index="([^"]+)"', line)
         if not found:
-            raise BoardError("mip_index.py does not serve")
+            raise BoardError("mip-index does not serve")
         yield found[1]
     finally:
         process.terminate()

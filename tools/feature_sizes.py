@@ -23,14 +23,14 @@ MODULE = "mip/__init__.py"
 
 # What a user gets, and the functions, classes and constants that are there for it.
 FEATURES = {
-    "HTTP on kept connections, with limits for silence and slowness": "_Connection _number",
+    "HTTP on kept connections, with limits for silence and slowness": "_Connection _mark _number",
     "Waiting in slices, with a hook": "_wait _rest",
     "TLS: certificates as PEM or DER, older firmware": (
         "_certificates Session._secure Session._trust"
     ),
     "Sessions: two connections, redirects, headers for one host": (
         "Session.__init__ Session.get Session.close Session._ask Session._link Session._connect"
-        " _split _Store.connect _Store.open"
+        " _split _escaped _Store.connect _Store.open"
     ),
     "Answers that nobody asked for": "Session.settle",
     "Pins by hash; saying what is not protected": "_unpin _Store._plain",
@@ -39,8 +39,12 @@ FEATURES = {
     "JSON read as it arrives, in constant RAM": "_entries _piece",
     "Relative URLs": "_join",
     "Forges, refs, repository pages": (
-        "_FORGES _parse _repository _same _url _pinned _Store._source"
+        "_FORGES _HOSTS _parse _meant _directory _repository _same _url _pinned _shown"
+        " _Store._source"
     ),
+    "Saying what was meant instead": "_Store._absent _built_in _printable",
+    "What is pinned and in place is not asked for": "_Store._is_there",
+    "An upgrade goes on without what is gone": "_Store._stays",
     "Resolving: dependencies, cycles, pins, several indexes": (
         "_Store._resolve _Store._need _Store._forget _Store._package _Store._look_up _Store._read"
         " _Store._entry _Store._dep _three _is_place _key _row _pairs"
@@ -84,7 +88,7 @@ FEATURES = {
     ),
     "install()": "install",
     "uninstall()": "uninstall",
-    "upgrade()": "upgrade",
+    "upgrade()": "upgrade _is_target",
     "list()": "list",
     "verify()": "verify",
     "search()": "search",

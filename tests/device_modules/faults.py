@@ -114,7 +114,7 @@ SCENARIOS = {
     "upgrade": (
         {"app": "1", "base": "1", "tool": "1"},
         "2",
-        lambda session: mip.upgrade(TARGET, index=INDEX, session=session),
+        lambda session: mip.upgrade(target=TARGET, index=INDEX, session=session),
         {"app": "2", "base": "2", "tool": "2"},
     ),
     "uninstall": (
@@ -132,7 +132,7 @@ SCENARIOS = {
     "upgrade many": (
         {"many": "1"},
         "2",
-        lambda session: mip.upgrade(TARGET, index=INDEX, session=session),
+        lambda session: mip.upgrade(target=TARGET, index=INDEX, session=session),
         {"many": "2"},
     ),
 }

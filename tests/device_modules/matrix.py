@@ -111,7 +111,7 @@ def publish(latest):
 def path():
     """Every verb, with an index in a directory."""
     publish("1")
-    same(mip.list(TARGET), [])
+    refused(lambda: mip.list(TARGET), "nothing is installed there")
     same(mip.install(["app", "tool"], INDEX, TARGET), True)
     same(there(), installed("app", "base", "tool"))
     same(mip.install(["app", "tool"], INDEX, TARGET), False)
@@ -126,9 +126,9 @@ def path():
     same(sorted(mip.verify(TARGET)), [TARGET + "/base.py", TARGET + "/common.py"])
 
     publish("2")
-    same(mip.upgrade(TARGET), True)
+    same(mip.upgrade(target=TARGET), True)
     same(there(), installed("app", "base", "tool", version="2"))
-    same(mip.upgrade(TARGET), False)
+    same(mip.upgrade(target=TARGET), False)
     same(mip.list(TARGET), ["app@2", "tool@2", "base@2"])
 
     same(mip.uninstall(["app", "tool"], TARGET), True)
@@ -173,7 +173,7 @@ def _search():
         mip.search("APP", INDEX)
     finally:
         del mip.print
-    same(printed, [("app", "1", "An App")])
+    same(printed, [("app 1 An App",)])
 
 
 class _Cut(BaseException):
@@ -252,7 +252,7 @@ def session():
     same(mip.install(["app", "tool"], faults.INDEX, TARGET, session=one), True)
     same(there(), installed("app", "base", "tool"))
     two = faults.Session("2")
-    same(mip.upgrade(TARGET, session=two), True)
+    same(mip.upgrade(target=TARGET, session=two), True)
     same(there(), installed("app", "base", "tool", version="2"))
     same(mip.uninstall(["app", "tool", "base"], TARGET), True)
     same((one.open, two.open, there()), (0, 0, {}))
@@ -338,7 +338,7 @@ def words():
         ("install base --mpy=1", 2),
         ("install base --header x", 2),
         ("list --index x", 2),
-        ("list %s" % place, 0),
+        ("list %s" % place, 1),
         ("install base -i %s -t %s" % (INDEX, TARGET), 0),
         ("install app --index=%s %s --header h:n:v" % (INDEX, place), 0),
         ("install none -i %s %s" % (INDEX, place), 1),
@@ -417,7 +417,8 @@ def cuts():
                 mip.recover(faults.TARGET)
                 settled = dict(case.disk.tree)
                 found += oracle.check(case, oracle.SETTLED, settled)
-                found += mip.verify(faults.TARGET)
+                if ".mip/record" in str(settled):
+                    found += mip.verify(faults.TARGET)
                 outcome = case.again()
                 found += oracle.check_again(case, outcome, dict(case.disk.tree), settled)
             except mip.InstallError as e:

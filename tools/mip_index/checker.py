@@ -207,12 +207,14 @@ def _read(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
         json.loads(data, object_pairs_hook=pairs)
     except ValueError as error:
         strict = error
+    mark = b"\xef\xbb\xbf"
     try:
-        document = json_reader.loads(data)
+        document = json_reader.loads(data.removeprefix(mark))
     except ValueError as error:
-        # One that begins with a byte order mark is read by mpremote.
         clients = CLIENTS if strict else ("ours", "upstream")
         return [Finding("", _refusal(data) or str(error), clients)], None
+    if data.startswith(mark):
+        findings.append(Finding("", "begins with a byte order mark", ("upstream",)))
     if strict:
         reason = f"only MicroPython's json reads it: {strict}"
         findings.append(Finding("", reason, ("mpremote",)))

@@ -112,6 +112,18 @@ def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
     return name, _ref(version)
 
 
+def asked(text: str) -> str:
+    """Return the key of a package as one asks for it: a path is that of the working directory.
+
+    Raises PublishError when there is no name.
+    """
+    try:
+        key: str = mip._key(mip._pairs(text)[0][0])
+    except InstallError as error:
+        raise PublishError(str(error)) from error
+    return key
+
+
 def _ref(version: str | None) -> str | None:
     """Return a version without the hash of the package.json behind it."""
     return mip._unpin(version)[0] or None
@@ -177,6 +189,7 @@ class _Asked:
     """Takes what an entry of `deps` asks for, in the place of a _Store."""
 
     deps = 0
+    with_deps = True
 
     def _add(self, line: bytes) -> None:
         """Keep no line."""
@@ -271,8 +284,6 @@ def refuse_document(data: bytes) -> None:
 def _where(data: bytes, reason: str) -> str:
     """Say by its line what the device says by its byte."""
     found = re.search(r"from byte (\d+) on", reason)
-    if data.startswith(b"\xef\xbb\xbf"):
-        return "begins with a byte order mark"
     if not found:
         return reason
     if data.lstrip()[:1] == b"[":
@@ -360,7 +371,7 @@ class _Run(mip._Store):  # type: ignore[name-defined,misc]
     """
 
     def __init__(self, target: str, native: bool) -> None:
-        super().__init__(target)
+        super().__init__(target, True)
         self.contents: dict[str, bytes] = {}
         self.native = native
         self.depends = ""  # what depends on the board
@@ -423,7 +434,7 @@ def install(
         except InstallError as error:
             if run.depends:
                 raise BoardError(run.depends) from error
-            text = str(error).removeprefix(f"{target}/: ").replace(f"{target}/", "")
+            text = str(error).replace(f"{target}/: ", "").replace(f"{target}/", "")
             raise PublishError(text) from error
         record = Path(target, ".mip", "record").read_text("utf-8")
     found: dict[str, Installed] = {}

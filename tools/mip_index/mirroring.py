@@ -19,11 +19,10 @@ from .device import (
     Fetches,
     Installed,
     PublishError,
+    asked,
     install,
     is_local,
     is_place,
-    key_of,
-    parse,
     pinned,
     read,
 )
@@ -71,7 +70,7 @@ def mirror(
     updated = build_time()
     session = session or Session()
     packages = list(packages)
-    keys = [key_of(parse(text)[0]) for text in packages]
+    keys = [asked(text) for text in packages]
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
         facts = functools.partial(_facts, session)
