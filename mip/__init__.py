@@ -766,7 +766,7 @@ def _meant(text):
         text = prefix.lower() + ":" + rest
         if text.split(":")[0] not in _PREFIXES:
             raise ValueError(
-                "%s names no package: it begins with none of %s" % (text, " ".join(_PREFIXES))
+                "%r names no package: it begins with none of %s" % (text, " ".join(_PREFIXES))
             )
     page, *ref = text.split("://")[-1].split("@", 1)
     host, *parts = page.rstrip("/").split("/")
@@ -1452,7 +1452,7 @@ class _Store:
         for url in self.indexes:
             if "://" not in url and not _type(_native(url)):
                 raise InstallError(
-                    "%s is no index: give https://HOST/PATH; packages are a list" % url
+                    "%r is no index: give https://HOST/PATH; packages are a list" % url
                 )
         self.mpy = str(_mpy() & 255) if mpy and _mpy() else None
         if not session:

@@ -151,6 +151,45 @@ for line in sys.stdin:
 """
 
 
+# A line is, as JSON, a package and options as somebody types them. The network has a module or a
+# package at every URL; what is installed is told, and the text of an error.
+TYPED = (
+    START
+    + """
+def typed(package, options):
+    outcome = "done"
+    text = ""
+    try:
+        mip.install(package, target="t/u/lib", **options)
+    except mip.InstallError as error:
+        outcome = "refused"
+        text = str(error)
+    except Exception as error:
+        outcome = "another exception"
+        text = repr(error)
+    tree = faults.walk(".")
+    for path in sorted(tree, reverse=True):
+        (os.rmdir if tree[path] is None else os.remove)(path)
+    files = {path: hexlify(tree[path]).decode() for path in tree if tree[path] is not None}
+    return [outcome, text, files, net.opened]
+
+
+def serve(host, path):
+    name = path.split("?")[0]
+    if not name.endswith(".json"):
+        return net.frame(("content of %s %s" % (host, path)).encode(), "length")
+    return net.frame(b'{"v": 1, "version": "1", "urls": [["m.py", "m.py"]]}', "length")
+
+
+for line in sys.stdin:
+    package, options = json.loads(line)
+    net.reset()
+    net.serve = serve
+    print(json.dumps(typed(package, options)))
+"""
+)
+
+
 @pytest.fixture(scope="module")
 def start(tmp_path_factory, module_path):
     """start(program): a function that hands a line to the program and returns its line, parsed."""
@@ -234,6 +273,11 @@ def documents(start):
 @pytest.fixture(scope="module")
 def responses(start):
     return start(ANSWERS)
+
+
+@pytest.fixture(scope="module")
+def typing(start):
+    return start(TYPED)
 
 
 @pytest.fixture(scope="module")
@@ -536,3 +580,122 @@ def test_any_damaged_answer_is_installed_or_refused(responses, data, piece):
         assert files == FILES
 
     judge("responses", responses(json.dumps([answers, piece])), right)
+
+
+# ---- what is typed -----------------------------------------------------------------------
+
+# Parts of which what people type is made, right and wrong.
+_words = st.sampled_from(
+    [
+        "aioble",
+        "AIOBLE",
+        "umqtt.simple",
+        "org/repo",
+        "github:",
+        "GitHub:",
+        "gitlab:",
+        "codeberg:",
+        "pypi:",
+        "fs:",
+        "http://",
+        "https://",
+        "HTTPS://",
+        "ftp://",
+        "github.com/",
+        "gitlab.com/",
+        "codeberg.org/",
+        "example.org",
+        "example.org:80",
+        ":x",
+        "user@",
+        "[::1]",
+        "/tree/",
+        "/blob/",
+        "/-/tree/",
+        "/src/branch/",
+        "main",
+        "v1",
+        ".git",
+        ".zip",
+        ".py",
+        ".mpy",
+        "package.json",
+        "/",
+        "//",
+        ".",
+        "..",
+        "./",
+        "../",
+        "@",
+        "@1.0",
+        "==",
+        ">=",
+        "~",
+        "^",
+        "<",
+        ",",
+        "#",
+        "?",
+        "?token=T",
+        "%20",
+        "~",
+        "*",
+        '"',
+        ":",
+        "\\",
+        "#sha256=",
+        "#sha256=00",
+        "{MPY_ARCH}",
+        "latest",
+        "HEAD",
+        "-",
+        ".mip",
+        "lib",
+    ]
+    + [" ", "", "\n", "\t", "\0", "\x1b", "\xe9", "\u20ac", "#sha256=" + "0" * 64]
+)
+_texts = st.one_of(
+    st.lists(_words, max_size=6).map("".join),
+    st.text(st.characters(max_codepoint=0xD7FF), max_size=12),
+)
+_anything = st.one_of(
+    _texts,
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2),
+    st.just(1.5),
+    st.lists(_texts, max_size=3),
+)
+_options = st.fixed_dictionaries(
+    {},
+    optional={
+        "version": st.one_of(_texts, st.none(), st.integers(0, 2), st.just(1.5)),
+        "index": st.one_of(st.none(), _texts, st.lists(_texts, max_size=2)),
+        "mpy": st.booleans(),
+        "deps": st.booleans(),
+    },
+)
+
+# Words of Python, not of mip. (mip quotes what was typed, which may have them.)
+PYTHON = ("NoneType", "object", "unpack", "index out of", "argument", "Error '", "codec", "iter")
+
+
+@fuzz
+@given(st.one_of(_texts, _texts, _anything), _options)
+def test_anything_typed_is_installed_or_refused(typing, package, options):
+    """Whatever is typed, it is a tree below the target, or InstallError in mip's own words."""
+    call = json.dumps([package, options])
+    kind, text, files, opened = typing(call)
+    assert opened == 0
+    assert kind in ("done", "refused"), text
+    ended["typed", "success" if kind == "done" else "InstallError"] += 1
+    if kind == "refused":
+        assert files == {}
+        assert text and "\n" not in text
+        for word in PYTHON:
+            assert word not in text or word in call, text
+    else:
+        record = bytes.fromhex(files.pop("t/u/lib/.mip/record")).decode()
+        lines = [json.loads(line) for line in record.split("\n")[:-1]]
+        assert set(files) == {"t/u/lib/" + line[1] for line in lines if line[0] == "file"}
+        assert "token=T" not in record

@@ -127,7 +127,7 @@ CALLS = [
     ({"index": "logging"}, "aioble", "packages are a list"),
     ({"index": "micropython.org/pi/v2"}, "aioble", "give https://HOST/PATH"),
     ({"index": "gopher://micropython.org/pi/v2"}, "aioble", "neither http://HOST"),
-    ({"index": "/nowhere"}, "aioble", "/nowhere is no index"),
+    ({"index": "/nowhere"}, "aioble", "'/nowhere' is no index"),
     ({"deps": False}, "aioble", None),
 ]
 
