@@ -1249,14 +1249,14 @@ class _Store:
     def __init__(self, target, makes=False):
         # makes: whether a target that somebody names may be a new one.
         makes = makes or not target
-        if target is None:
+        if not target and target is not False:
             for target in sys.path:
                 if target.endswith("/lib") and not target.startswith("/rom/"):
                     break
             else:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
-        # None is needed, "", to search.
-        self.target = target and target.rstrip("/") + "/"
+        # False: none is needed, to search.
+        self.target = target.rstrip("/") + "/" if target else ""
         self.meta = self.target + ".mip/"
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
@@ -2697,7 +2697,7 @@ def search(text, index=None, session=None):
     is every word of `text`, letter case aside. Returns how many there are. index and session: as
     for install(). Raises InstallError."""
     count = 0
-    with _Store("") as store:
+    with _Store(False) as store:
         store.connect(index, True, session)
         for url in store.indexes:
             stream = store.open(url + "/index.json")

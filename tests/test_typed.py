@@ -244,6 +244,13 @@ def test_a_document_without_files(device, net, document, words):
     assert words in text and "nothing to install" in text
 
 
+def test_an_empty_target(device, net):
+    """An empty target is none: the default."""
+    net.publish("p")
+    device.run("import mip\nmip.install('p', target='')\nmip.list('')", check=True)
+    assert list(device.tree()) == ["p.mpy"]
+
+
 @pytest.mark.parametrize("verb", ["list", "verify", "upgrade", "uninstall"])
 def test_a_target_without_a_record(device, net, verb):
     """A target that somebody names and that has no record is an error, and is not made."""
