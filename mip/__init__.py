@@ -217,12 +217,12 @@ class _Connection:
         if self.poll and sock.readinto(bytearray(1)) is not None:
             raise OSError(_ECONNRESET)
 
-    def _until(self, what):
+    def _until(self, mode):
         # Until the socket is ready, with limits for silence and for slowness.
         late = 4 * self.timeout + self.got // _RATE
         late -= time.ticks_diff(time.ticks_ms(), self.start) // 1000
         if self.poll:
-            self.poll.register(self.sock, what)
+            self.poll.register(self.sock, mode)
             if _wait(min(self.timeout, late), self.poll):
                 return
         raise OSError(_ETIMEDOUT)
@@ -411,10 +411,11 @@ def _certificates(path):
 
 
 def _escaped(url):
-    for c in url:
-        if not " " < c < "\x7f":
-            url = url.replace(c, "".join(["%%%02X" % b for b in c.encode()]))
-    return url
+    # Bytes are looked at, here and below, because each character of a text becomes a name in RAM.
+    data = url.encode()
+    if not data or min(data) > 32 and max(data) < 127:
+        return url
+    return "".join([chr(c) if 32 < c < 127 else "%%%02X" % c for c in data])
 
 
 def _split(url):
@@ -804,7 +805,8 @@ def _printable(text):
 
 def _control(text):
     """Whether there is a control character in it."""
-    return min(text) < " " or "\x7f" in text
+    data = text.encode()
+    return min(data) < 32 or 127 in data
 
 
 def _is_place(name):
@@ -841,8 +843,8 @@ def _repository(name):
     return "/".join(parts[:2]) if parts[0].split(":")[0] in _FORGES else ""
 
 
-def _same(a, b):
-    return _repository(a) and _repository(a) == _repository(b)
+def _same(url, base):
+    return _repository(url) and _repository(url) == _repository(base)
 
 
 def _join(base, url):
@@ -999,8 +1001,8 @@ def _clean(path):
     for part in parts:
         bad = bad or part[-1] == "." or part != part.strip() or part.lower() == ".mip"
         bad = bad or len(part.encode()) > _NAME
-    for c in '~\\:?*"<>|':
-        bad = bad or c in path
+    for c in b'~\\:?*"<>|':
+        bad = bad or c in path.encode()
     if bad:
         raise ValueError("%r is a URL or an unsafe path" % path)
     return "/".join(parts)
@@ -1219,9 +1221,9 @@ def _prune(path, stop):
         path = _above(path)
 
 
-def _row(rows, key):
+def _row(lists, key):
     """The list in a list of lists that begins with `key`, or None."""
-    for row in rows:
+    for row in lists:
         if row[0] == key:
             return row
 
@@ -1246,9 +1248,9 @@ class _Store:
     ["dep", name, version]
     """
 
-    def __init__(self, target, makes=False):
-        # makes: whether a target that somebody names may be a new one.
-        makes = makes or not target
+    def __init__(self, target, new=False):
+        # new: whether a target that somebody names may be a new one.
+        new = new or not target
         if not target and target is not False:
             for target in sys.path:
                 if target.endswith("/lib") and not target.startswith("/rom/"):
@@ -1285,7 +1287,7 @@ class _Store:
         # as_recorded: whether source is fetched where it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
-        self.missing = not makes  # until it is entered: whether it has to be there
+        self.missing = not new  # until it is entered: whether it has to be there
         self.fold = self.committed = self.recovering = self.recovered = False
         self.changed = self.staged = self.as_recorded = False
         self.with_deps = True
@@ -1326,7 +1328,7 @@ class _Store:
             self.__exit__(None, e, None)
             raise
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(self, kind, error, value):
         try:
             self._end(error)
         finally:
@@ -1780,9 +1782,9 @@ class _Store:
         if ".." in name or "/" in version:
             raise ValueError("not the name of a package")
         text = name + "@" + (package[_VERSION] or "")
-        for c in "=<>!~^ ":
-            text = text.replace(c, "@@")
-        if "@@" in text:
+        if [c for c in b"=<>!~^ " if c in text.encode()]:
+            for c in "=<>!~^ ":
+                text = text.replace(c, "@")
             text = "@".join([part for part in text.split("@") if part])
             raise ValueError("there are no ranges, a version is exact: " + text)
         old = _row(self.old, package[_KEYED])
@@ -2189,9 +2191,9 @@ class _Store:
         if why:
             raise ValueError("%s %s" % (name, why))
 
-    def _replacing(self, path, here, sha, early):
+    def _replacing(self, path, old, sha, staged):
         # Says whose file is replaced, or that it is not as it was installed; nothing if it is the
-        # package's own. early: `here` was staged for an earlier package.
+        # package's own. staged: `old` was staged for an earlier package.
         head = _head("file", path)
         this = self.packages[self.number - 1]
         what = " of no package"
@@ -2200,16 +2202,16 @@ class _Store:
             self.search.seek(hit)
             wanted = next(self.search)[2]
             owner = self._owner(hit)
-            if wanted == here and not _row(self.packages, owner[0]):
+            if wanted == old and not _row(self.packages, owner[0]):
                 what = " of " + owner[3][1]
                 known = False
                 break
-            known = known or wanted == here
+            known = known or wanted == old
             own = own or known and owner[0] == this[_KEYED]
             what = ", which was changed"
         else:
             # A package that came before it in this run is to have it otherwise.
-            plan = self._plan() if early or not own else ()
+            plan = self._plan() if staged or not own else ()
             for hit in _hits(plan, _head("get", path), self.fold):
                 plan.seek(hit)
                 if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
