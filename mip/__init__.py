@@ -45,6 +45,7 @@ _HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where these have
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
 _OTHER = const("the content is not what its hash says")
+_BLANK = const(b"\xef\xbb\xbf \r\n\t")  # in front of a web page
 _MARK = const(b"\xef\xbb\xbf")  # of the order of bytes, as Windows' editors write it
 _PAGE = const("answered with a web page: a captive portal, or the page of a file?")
 _LISTS = const(("hashes", "urls", "deps"))
@@ -80,7 +81,9 @@ _AHEAD = const(6)  # requests that are sent ahead: 1 KB or so, which any server 
 _YEAR = const(2026)  # a clock before is wrong
 
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
-_PASSING = const((-2, 11, 32, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 502, 503, 504))
+_PASSING = const(
+    (-2, 11, 32, 101, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 502, 503, 504)
+)
 
 # errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS.
 _BROKEN = const((5, 28, 30, 29, 51, 69))
@@ -98,7 +101,7 @@ _WORDS = const(
         ((36,), "the disk is too full for the name"),
         ((111,), "the server refused the connection"),
         ((-2,), "the host is not known: is the board online?"),
-        ((-40, -30592), "the server and this firmware have no TLS version in common"),
+        ((-40, -28288, -30592), "the server and this firmware have no TLS version in common"),
         ((-257, -29184), "there is no TLS at that port"),
     )
 )
@@ -529,12 +532,12 @@ class Session:
 
         scheme, _, host = (link.place + "//").split("/")[:3]
         port = {"http:": 80, "https:": 443}.get(scheme)
-        if not port or not host or "@" in host or "[" in host:
+        name, *own = host.split(":")
+        if own and own[0].isdigit():
+            port = int(own[0])
+        if not port or not name or "@" in host or "[" in host or own and not own[0].isdigit():
             raise ValueError("neither http://HOST nor https://HOST, without a user")
         head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
-        name = host.split(":")[0]
-        if name != host:
-            port = _number(host[len(name) + 1 :].encode(), 10)
         for key, headers in self.headers.items():
             if key.lower() == (name if scheme == "https:" else "http://" + name):
                 for header in headers.items():
@@ -546,7 +549,7 @@ class Session:
         try:
             addresses = socket.getaddrinfo(name, port)
         except OSError as e:
-            if e.args[0] == _ENOMEM:
+            if _ENOMEM in e.args:
                 raise
         for address in addresses:
             if address[1] not in (0, socket.SOCK_STREAM):
@@ -729,11 +732,18 @@ def _parse(text, version=None):
     if not isinstance(text, str):
         raise ValueError("%r names no package" % (text,))
     text, sha = _unpin(text.strip(" "))
-    text = _meant(text)
+    if text in (".", ".."):
+        text += "/"
     query = ""
-    if "//" in text and "?" in text:
+    if "//" in text:
+        text = text.split("#")[0]
+    if ":" in text and "?" in text:
         text, query = text.split("?", 1)
-        query = "?" + query
+        query = "?" + query if "//" in text else ""
+    page = text
+    text = _meant(page)
+    if _repository(text):
+        query = ""  # a forge takes a token as a header
     # In a URL or a path only an @ in the last part starts a version.
     local = ":" not in text and "/" in text
     at = text.rfind("@", text.rfind("/")) if local or "//" in text else text.find("@")
@@ -1093,7 +1103,7 @@ def _reason(e):
             return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
     elif not isinstance(e, ValueError):  # of a session
         text = "%s %s" % (type(e).__name__, text)
-    if "CERT" in text.upper()[:20]:  # mbedtls has checked one
+    if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
         text = "the server is not to be trusted: " + text
         year = time.gmtime()[0]
         if year < _YEAR:
@@ -1284,7 +1294,7 @@ class _Store:
         # session. missing: whether there was no target to be alone in. fold: whether letter case
         # is folded, FAT. committed: whether the run, or one before it, was. recovered: whether an
         # uninstall was finished. changed: whether a file was. staged: whether one is to be.
-        # as_recorded: whether source is fetched where it was asked for.
+        # as_recorded: 1 for an upgrade, 2 if source is fetched where it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
         self.missing = not new  # until it is entered: whether it has to be there
@@ -1454,7 +1464,8 @@ class _Store:
         for url in self.indexes:
             if "://" not in url and not _type(_native(url)):
                 raise InstallError(
-                    "%r is no index: give https://HOST/PATH; packages are a list" % url
+                    "there is no index %r: a URL begins with https://; several packages are a list"
+                    % url
                 )
         self.mpy = str(_mpy() & 255) if mpy and _mpy() else None
         if not session:
@@ -1561,7 +1572,7 @@ class _Store:
             try:
                 return do(line)
             except OSError as e:
-                code, *wait = e.args
+                code, *wait = e.args or (0,)
                 if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
                     raise  # a name that is not known twice is a slip, or nobody is online
                 if code > 400:
@@ -1601,34 +1612,34 @@ class _Store:
             self._finish()
 
     def _stays(self, package, error):
-        # A package that cannot be upgraded stays as it is, with all that it needs, if it may. What
-        # is not recorded is needed by one that is.
-        for _ in self.packages:
-            key = package[_KEYED]
-            old = _row(self.old, key)
-            if old:
-                break
-            for need, asker in self.asks:
-                if need == key and asker:
-                    package = _row(self.packages, asker)
+        # What cannot be upgraded stays as it is: a package, who asks for it, and what they need.
+        code = error.args[0] if error.args else 0
+        stuck = [package[_KEYED]]
         if (
-            not self.upgrading
-            or not old
-            or package[_VERSION] not in (None, old[3][2])
-            or self.doing.startswith(self.target)
-            or isinstance(error, OSError)
-            and error.args[0] in range(100)  # the disk's
+            self.as_recorded
+            and not self.doing.startswith(self.target)
+            and not (isinstance(error, OSError) and code in range(100))  # the disk's
         ):
+            for key in stuck:
+                stuck += [
+                    asker
+                    for need, asker in self.asks
+                    if need == key and asker and asker not in stuck
+                ]
+        stuck = [key for key in stuck if _row(self.old, key) and key not in self.staying]
+        if not stuck or not self.as_recorded:
             raise error
-        self.failed.append("%s: %s: %s" % (old[3][1], self.doing, _reason(error)))
-        self.staying.append(key)
-        # What it asked for is asked for still.
+        name = _row(self.old, stuck[0])[3][1]
+        self.failed.append("%s: %s: %s" % (name, self.doing, _reason(error)))
+        self.staying += stuck
+        # What they asked for is asked for still.
         self.look()
         for key in self.staying:
             for need, asker in self.asks:
                 if asker == key and need not in self.staying:
                     self.staying.append(need)
-        self.asks = {pair: self.asks[pair] for pair in self.asks if pair[1] in self.staying}
+        if self.upgrading:
+            self.asks = {pair: self.asks[pair] for pair in self.asks if pair[1] in self.staying}
         self.again = True
 
     def _forget(self, askers, keys):
@@ -1661,6 +1672,8 @@ class _Store:
                 % (clash[0] or "the user", clash[1], asker or "the user", version)
             )
         self.asks[key, asker] = ref + (_SHA256 + sha if sha else "")
+        if taken and asked and version:
+            taken[_ASKED] = asked
         if not taken:
             if len(self.packages) == _PACKAGES:
                 raise ValueError("more than %d packages" % _PACKAGES)
@@ -1746,9 +1759,9 @@ class _Store:
         fixed = package[_HASH] or package[_VERSION]
         if fixed:
             fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
-            if _repository(name) and not package[_HASH]:
-                # A ref without a digit is a branch, which moves.
-                fits = fits and [c for c in version if c.isdigit()]
+            if _is_place(name) and not package[_HASH]:
+                # A ref without a digit is a branch, which moves, and a URL is none.
+                fits = fits and _repository(name) and [c for c in version if c.isdigit()]
         else:
             fits = package[_ASKED] is None
             for key, asker in self.asks:
@@ -1763,7 +1776,8 @@ class _Store:
                 kind, path, sha, *_ = next(self.search)
                 if there and kind == "dep":
                     self._add(_line(kind, path, sha))
-                    self._need(path, sha, package[_KEYED])
+                    if self.with_deps:
+                        self._need(path, sha, package[_KEYED])
                 elif there and kind == "file":
                     self._file(path, sha, None)
                 elif kind == "file" and _sha(self.target + path, self.buf) != sha:
@@ -1789,9 +1803,13 @@ class _Store:
             raise ValueError("there are no ranges, a version is exact: " + text)
         old = _row(self.old, package[_KEYED])
         mpy = self.mpy
-        if self.as_recorded and old and old[3][5:]:
-            mpy = None  # source was asked for
-        for index in self.indexes:
+        indexes = self.indexes
+        if self.as_recorded and old:
+            if old[3][5:] and self.as_recorded > 1:
+                mpy = None  # source was asked for
+            if old[3][4] in indexes:
+                indexes = (old[3][4],)  # what has its name elsewhere is another one
+        for index in indexes:
             for form in (mpy, "py") if mpy else ("py",):
                 package[_INDEXED] = index
                 package[_FOUND] = "%s/package/%s/%s/%s.json" % (index, form, name, version)
@@ -1868,8 +1886,6 @@ class _Store:
             print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
     def _dep(self, package, name, version):
-        if not self.with_deps:
-            return
         self.deps += 1
         if self.deps > _PACKAGES:
             raise ValueError("more than %d packages" % _PACKAGES)
@@ -1882,7 +1898,8 @@ class _Store:
             own = package[_VERSION]
         self._plain(package, name, _unpin(own)[1])
         self._add(_line("dep", _shown(name), own))
-        self._need(name, own, package[_KEYED])
+        if self.with_deps:
+            self._need(name, own, package[_KEYED])
 
     def _source(self, package, url):
         # The URL of a file that is listed in a package.json.
@@ -2037,6 +2054,8 @@ class _Store:
                 print(name, old[3][2], "->", version)
         if _is_place(name):
             index = None
+        elif asked and asked[0] == "#" and said:
+            asked = said + asked
         self._add(_line("package", name, version, asked, index, *form))
 
     def _take(self, place, stop):
@@ -2139,7 +2158,7 @@ class _Store:
         # Without a hash it may be the page of a portal.
         if not line[2] and _twin(path):
             with open(staged, "rb") as file:
-                if getattr(stream, "html", False) or file.read(_PART).strip()[:1] == b"<":
+                if getattr(stream, "html", False) or file.read(_PART).lstrip(_BLANK)[:1] == b"<":
                     raise ValueError(_PAGE)
         self._check(path, staged)
         # The root of a FAT disk, above which it is again, has room for a number of names.
@@ -2346,8 +2365,9 @@ class _Store:
                 if self.recovering:
                     _make(self.doing)
             self._move(staged, self.doing)
-            if path.split(".")[0].replace("/__init__", "").replace("/", ".") in sys.modules:
-                self.loaded = path
+            for module in sys.modules.values():
+                if getattr(module, "__file__", None) == self.doing:
+                    self.loaded = self.doing
 
     def _may_go(self, path, sha):
         # Fails where a file may not be removed.
@@ -2500,7 +2520,7 @@ class _Store:
         for need, asker in self.asks:
             if asker is not None and need in gone and asker not in gone:
                 names = [_row(self.old, key)[3][1] for key in (need, asker)]
-                raise ValueError("%s is needed by %s" % tuple(names))
+                raise InstallError("%s is needed by %s" % tuple(names))
         self.doing = self.meta
         if len(gone) > _REMOVED:
             raise ValueError("more than %d packages" % _REMOVED)
@@ -2615,7 +2635,7 @@ def uninstall(package, target=None):
                 gone.append(_key(name))
             elif not store.recovered:  # else it is what was interrupted
                 raise InstallError(name + " is not installed")
-        return store.remove(gone) if gone else True
+        return store.remove(gone) if gone else store.recovered
 
 
 def upgrade(package=None, index=None, target=None, mpy=None, session=None):
@@ -2648,8 +2668,10 @@ def upgrade(package=None, index=None, target=None, mpy=None, session=None):
                     raise InstallError(name + " is not installed")
                 asked.append((name, version or _pinned(old[3][3])))
         store.connect(index or indexes, mpy is not False, session)
-        store.as_recorded = mpy is None
-        changed = store.change(asked, None if package is None else ()) if asked else False
+        store.as_recorded = 2 if mpy is None else 1
+        changed = False
+        if asked or package is None and store.old:
+            changed = store.change(asked, None if package is None else ())
         if store.failed:
             raise InstallError("not upgraded: " + "; ".join(store.failed))
         return changed

@@ -111,7 +111,7 @@ def _parse(words):
             try:
                 with open(value) as file:
                     listed += [line.strip() for line in file if line.strip()[:1] not in ("", "#")]
-            except OSError:
+            except (OSError, ValueError):
                 raise ValueError("cannot read " + value)
             continue
         if key == "index":
@@ -119,7 +119,9 @@ def _parse(words):
             continue
         options[key] = value
         if key == "header":
-            host, name, *text = value.split(":", 2) + [""]
+            plain = "http://" if value[:7] == "http://" else ""
+            host, name, *text = value[len(plain) :].split(":", 2) + [""]
+            host = host and plain + host
             if len(text) < 2 or not host or not name:
                 raise ValueError("--header takes HOST:NAME:VALUE")
             headers.setdefault(host, {})[name] = text[0].strip()
@@ -148,7 +150,7 @@ def _parse(words):
         options["session"] = _session(headers, cafile)
     if verb == "search":
         names = " ".join(names)
-    return verb, (names,) if names else (), options
+    return verb, (names,) if takes == 1 or names else (), options
 
 
 def _run(words):

@@ -350,7 +350,7 @@ FAILURES = {
     "a target below a file": ("install -i {url} -t file/lib crc", "file"),
     "an index of no known scheme": ("install -i gopher://127.0.0.1 crc", "crc"),
     "a port that is no number": ("install -i http://127.0.0.1:x crc", "crc"),
-    "a host without a name": ("install -i http:// crc", "is no index"),
+    "a host without a name": ("install -i http:// crc", "there is no index"),
     "a forge without a repository": ("install github:org", "github:org"),
     "a forge without a path": ("install github:", "github:"),
     "no name": ("install -i {url} @1.0", "name"),

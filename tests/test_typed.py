@@ -4,7 +4,7 @@ import json
 
 import pytest
 from device import error
-from publish import INDEX
+from publish import INDEX, sha256
 from test_sources import GITHUB, GITLAB, WEB, put_local
 
 CODEBERG = "https://codeberg.org/api/v1/repos"
@@ -66,6 +66,11 @@ INSTALLED = [
     (f"{WEB}/lib/package.json", f"{WEB}/lib@latest"),
     (f"{WEB}/lib/package.json?token=XYZZY", f"{WEB}/lib@latest"),
     (f"{WEB}/lib/m.py", f"{WEB}/lib/m.py@latest"),
+    (f"{WEB}/lib/m.py#L10", f"{WEB}/lib/m.py@latest"),
+    ("https://github.com/org/repo#readme", "github:org/repo@latest"),
+    ("https://github.com/org/repo/tree/main/sub/dir?tab=readme", "github:org/repo/sub/dir@main"),
+    ("github:org/repo@v1.2?token=XYZZY", "github:org/repo@v1.2"),
+    (["aioble", "aioble@0.6.1"], "aioble@0.6.1"),
     (f"{WEB}/lib/m.py?token=XYZZY", f"{WEB}/lib/m.py@latest"),
     ("HTTPS://example.org/lib/m.py", f"{WEB}/lib/m.py@latest"),
     ("./app", "/app@latest"),
@@ -102,6 +107,9 @@ REFUSED = [
     ("./lib.tar.gz", "an archive"),
     ("github:org", "names no file"),
     ("github:", "names no file"),
+    ("https://example.org:/m.py", "neither http://HOST nor https://HOST"),
+    ("https://example.org:abc/m.py", "neither http://HOST nor https://HOST"),
+    (".", "there is no package /"),
     ("https://github.com/org/none", "there is no package github:org/none"),
     ("github:org/repo@v9", "there is no package github:org/repo at v9"),
     ("./none", "there is no package /"),
@@ -113,7 +121,7 @@ REFUSED = [
     (None, "None names no package"),
     (7, "7 names no package"),
     (["aioble", 7], "7 names no package"),
-    ("..", "not the name of a package"),
+    ("..", "there is no package /"),
     ("aioble@1/2", "there is no directory aioble@1/2"),
     ("github:org/repo@v#9", "/v%239/package.json: not found"),
     ("aioble#sha256=123", "64 digits"),
@@ -124,10 +132,10 @@ CALLS = [
     ({"version": 1.7}, "umqtt.simple", None),
     ({"version": "1.7"}, "umqtt.simple", None),
     ({"version": ""}, "umqtt.simple", None),
-    ({"index": "logging"}, "aioble", "packages are a list"),
-    ({"index": "micropython.org/pi/v2"}, "aioble", "give https://HOST/PATH"),
+    ({"index": "logging"}, "aioble", "several packages are a list"),
+    ({"index": "micropython.org/pi/v2"}, "aioble", "a URL begins with https://"),
     ({"index": "gopher://micropython.org/pi/v2"}, "aioble", "neither http://HOST"),
-    ({"index": "/nowhere"}, "aioble", "'/nowhere' is no index"),
+    ({"index": "/nowhere"}, "aioble", "there is no index '/nowhere'"),
     ({"deps": False}, "aioble", None),
 ]
 
@@ -210,7 +218,7 @@ def test_how_many_rows_there_are():
 def test_two_packages_as_two_arguments(device, typed):
     """install("a", "b") says that packages are a list."""
     result = device.run("import mip\nmip.install('aioble', 'logging')")
-    assert "packages are a list" in error(result)
+    assert "several packages are a list" in error(result)
 
 
 def test_a_dependency_that_is_missing(device, net):
@@ -323,7 +331,7 @@ def test_what_was_loaded_is_said(device, net):
     device.run("import mip\nmip.install('p')", check=True)
     net.publish("p", "2", kinds=("py",))
     lines = device.run("import p\nimport mip\nmip.install('p')", check=True).lines
-    assert lines[-2].startswith("Reset the board: p.py was loaded")
+    assert lines[-2].startswith("Reset the board: ") and "/p.py was loaded" in lines[-2]
     lines = device.run("import mip\nmip.install('p')", check=True).lines
     assert not [line for line in lines if "Reset" in line]
 
@@ -336,3 +344,113 @@ def test_control_characters_are_not_printed(device, net):
     net.put(f"{INDEX}/index.json", json.dumps(found))
     out = device.run("import mip\nprint(mip.search('p'))", check=True)
     assert "\x1b" not in out.out and out.lines[-1] == "1"
+
+
+@pytest.mark.parametrize("asked", [["a"], ["a", "x"]], ids="-".join)
+@pytest.mark.parametrize("version", ["", "1"])
+@pytest.mark.parametrize("fault", ["gone", "no server", "a page"])
+def test_a_dependency_that_is_gone(device, net, asked, version, fault):
+    """A dependency that cannot be found any more stops who needs it, and nobody else; both stay."""
+    net.publish("x", "1")
+    net.publish("a", "1", deps=[["x", version]])
+    net.publish("b", "1")
+    device.run(f"import mip\nmip.install({[*asked, 'b']})", check=True)
+    net.publish("a", "2", deps=[["x", version]])
+    net.publish("b", "2")
+    for kind in "6", "py":
+        for label in "latest", "1":
+            place = net.secure.sites["micropython.org"] / f"pi/v2/package/{kind}/x/{label}.json"
+            place.unlink()
+            if fault == "a page":
+                place.write_text("<html>log in</html>")
+    net.reset()
+    text = error(device.run("import mip\nmip.upgrade()"))
+    assert text.startswith("not upgraded: ")
+    assert len(net.requests) < 30
+    assert sorted(device.run("import mip\nmip.list()", check=True).lines) == ["a@1", "b@2", "x@1"]
+    assert device.run("import mip\nprint(mip.verify())", check=True).lines == ["[]"]
+
+
+def test_an_upgrade_keeps_to_the_index(device, net):
+    """What has the name of a package in another index is another package."""
+    net.publish("q", "1", index=f"{WEB}/pi")
+    net.publish("other", "1")
+    device.run(f"import mip\nmip.install('q', index='{WEB}/pi')\nmip.install('other')", check=True)
+    net.publish("q", "666")
+    for kind in "6", "py":
+        (net.secure.sites["example.org"] / f"pi/package/{kind}/q/latest.json").unlink()
+    assert "not upgraded: q: " in error(device.run("import mip\nmip.upgrade()"))
+    assert "q@1" in device.run("import mip\nmip.list()", check=True).lines
+
+
+def test_a_list_of_which_one_is_gone(device, net):
+    """upgrade() of a list goes on without what is gone, too."""
+    net.publish("a", "1")
+    net.put(f"{WEB}/lib/package.json", '{"urls": [["m.py", "m.py"]]}')
+    net.put(f"{WEB}/lib/m.py", "m = 1\n")
+    device.run(f"import mip\nmip.install(['a', '{WEB}/lib'])", check=True)
+    net.publish("a", "2")
+    (net.secure.sites["example.org"] / "lib/package.json").unlink()
+    text = error(device.run(f"import mip\nmip.upgrade(['a', '{WEB}/lib'])"))
+    assert text.startswith(f"not upgraded: {WEB}/lib: ")
+    assert "a@2" in device.run("import mip\nmip.list()", check=True).lines
+
+
+def test_dependencies_that_were_left_out(device, net):
+    """What was installed without its dependencies gets them by the next call that wants them."""
+    net.publish("dep")
+    net.publish("p", "1.0", deps=["dep"])
+    device.run("import mip\nmip.install('p@1.0', deps=False)", check=True)
+    assert list(device.tree()) == ["p.mpy"]
+    device.run("import mip\nmip.install('p@1.0', deps=False)", check=True)
+    assert list(device.tree()) == ["p.mpy"]
+    device.run("import mip\nmip.install('p@1.0')", check=True)
+    assert sorted(device.tree()) == ["dep.mpy", "p.mpy"]
+
+
+def test_what_nothing_needs_any_more(device, net):
+    """upgrade() removes what nothing needs any more, also where nothing else is left."""
+    net.publish("dep")
+    net.publish("p", deps=["dep"])
+    device.run("import mip\nmip.install('p')\nmip.uninstall('p')", check=True)
+    assert list(device.tree()) == ["dep.mpy"]
+    assert device.run("import mip\nprint(mip.upgrade())", check=True).lines[-1] == "True"
+    assert device.tree() == {}
+
+
+def test_nothing_to_uninstall(device, net):
+    """uninstall() of nothing removes nothing, and says so."""
+    assert device.run("import mip\nprint(mip.uninstall([]))", check=True).lines[-1] == "False"
+
+
+def test_a_url_is_no_version(device, net):
+    """What is behind the @ of a plain URL pins nothing: its content may be another one."""
+    net.put(f"{WEB}/lib/m.py", "m = 1\n")
+    call = f"import mip\nprint(mip.install('{WEB}/lib/m.py@1'))"
+    device.run(call, check=True)
+    net.put(f"{WEB}/lib/m.py", "m = 2\n")
+    assert device.run(call, check=True).lines[-1] == "True"
+
+
+def test_what_is_pinned_by_a_hash_alone_is_upgraded(device, net):
+    """A pin without a version is one of the version that was found."""
+    net.publish("p", "1")
+    text = (net.secure.sites["micropython.org"] / "pi/v2/package/6/p/1.json").read_bytes()
+    device.run(f"import mip\nmip.install('p#sha256={sha256(text)}')", check=True)
+    net.publish("p", "2")
+    assert device.run("import mip\nprint(mip.upgrade())", check=True).lines[-1] == "False"
+
+
+def test_a_header_for_plain_http(device, server):
+    """--header takes http://HOST for a host without TLS."""
+    (server.root / "m.py").write_text("m = 1\n")
+    device.hosts["plain.test"] = server.port
+    words = ["--header", "http://plain.test:X-Token:XYZZY", "http://plain.test/m.py"]
+    device.mip("install", *words, check=True)
+    assert server.headers_seen[-1]["x-token"] == "XYZZY"
+
+
+def test_search_without_a_word(device, server):
+    """`search ''` finds everything."""
+    (server.root / "index.json").write_text('{"packages": [{"name": "p", "version": "1"}]}')
+    assert device.mip("search", "", "-i", server.url, check=True).lines[0].split() == ["p", "1"]
