@@ -126,12 +126,11 @@ def has_mip(board):
 # Headings under which there is another board, and what holds at the end. The board has mip in its
 # /lib, where it comes first (True), or does not (None), or it has none (False).
 BOARDS = {
-    "A session": (True, None),
-    "With the mip in the firmware": (False, has_mip),
-    "With mpremote": (False, has_mip),
+    "mip": (True, None),
+    "Over the network": (False, has_mip),
+    "From a computer": (False, has_mip),
+    "From a clone": (False, has_mip),
     "As source": (False, has_mip),
-    "By copying": (False, has_mip),
-    "As bytecode": (False, has_mip),
     "Which one is imported": (None, None),
     "mip on a board": (False, None),
 }
@@ -203,11 +202,17 @@ def run(block, computer):
             yield "\n".join([f"$ {command}", *printed, f"exit status {status}"])
 
 
-def test_the_first_commands():
-    """README.md begins with what mip is, and with two commands, which are there to be run."""
+def test_the_first_screen():
+    """README.md begins with what mip is, in one sentence, and with what it does, at the REPL."""
     text = page("README.md")
-    assert re.match(r"# mip\n\nmip is .+\n.+\n\n```console\n", text)
-    commands = [command for command, _ in blocks(text)[0].steps]
+    assert re.match(r"# mip\n\nmip [^.]+(\.\n\n)```pycon\n", text)
+    assert len(blocks(text)[0].steps) == 4
+
+
+def test_the_two_commands():
+    """README.md has two commands for developers, which are there to be run."""
+    (block,) = [block for block in blocks(page("README.md")) if block.heading == "Development"]
+    commands = [command for command, _ in block.steps]
     assert commands == list(NOT_RUN)
     for command in commands:
         assert os.access(ROOT / command, os.X_OK)
@@ -306,7 +311,7 @@ def test_wrong_content(client, device, net):
     done = client.install("crc")
     assert bool(device.tree()) == done
     expected = "installed" if done else "refused"
-    assert client.cells["content that is not what its hash says"] == expected
+    assert client.cells["hash mismatch"] == expected
 
 
 def test_paths_out_of_the_target(client, device, net):
@@ -332,8 +337,8 @@ def test_what_an_error_leaves(client, device, net):
     assert not client.install("http://example.com/x/package.json")
     left = list(device.tree())
     assert left in ([], ["a.py", "b.py"])
-    expected = "what came before the error stays" if left else "all or nothing"
-    assert client.cells["several packages, or one and what it needs"] == expected
+    expected = "files fetched before the error stay" if left else "all or nothing"
+    assert client.cells["several packages, or one with dependencies"] == expected
 
 
 def test_a_package_that_is_not_there(client, device, net):
@@ -350,7 +355,7 @@ def test_a_package_that_is_not_there(client, device, net):
     else:
         board = device.upstream() if client.name == "upstream" else device
         status = board.mip(*words[1:]).status
-    assert client.cells["a package that is not there"].endswith(f"exit status {status}")
+    assert client.cells["missing package"].endswith(f"exit status {status}")
 
 
 def test_certificates(client, device, net, authority):
@@ -360,5 +365,5 @@ def test_certificates(client, device, net, authority):
     assert client.install("crc")
     device.cafile = net.cafile = authority.pem  # which vouches for other servers
     done = client.install("frame")
-    cell = client.cells["certificates of servers"]
+    cell = client.cells["server certificates"]
     assert cell == "not checked" if done else cell.startswith("checked")
