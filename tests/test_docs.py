@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import conftest
@@ -21,9 +22,16 @@ ROOT = conftest.ROOT
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mip").rglob("*.py"))
 
 # What no test runs, and why.
-NOT_RUN = {
+COMMANDS = {
     "./tools/demo": "test_demo.py runs it",
     "./tools/test": "it runs this test",
+}
+NOT_RUN = {
+    **COMMANDS,
+    "openssl s_client -connect micropython.org:443 < /dev/null 2>&1 | grep depth=": (
+        "test_the_authority_of_a_server does"
+    ),
+    "cp /etc/ssl/certs/ISRG_Root_X1.pem ca.pem": "not every computer has it",
 }
 
 
@@ -103,6 +111,7 @@ def computer(tmp_path, device, board, internet):
     clone.mkdir()
     shutil.copy(ROOT / "package.json", clone)
     shutil.copytree(ROOT / "mip", clone / "mip", ignore=shutil.ignore_patterns("__pyc*"))
+    shutil.copy(internet.cafile, clone / "ca.pem")
     environment = device.environment(path=["", conftest.TESTS / "hosts", ".frozen"])
     environment["HOME"] = str(tmp_path / "home")
     with (
@@ -213,7 +222,7 @@ def test_the_two_commands():
     """README.md has two commands for developers, which are there to be run."""
     (block,) = [block for block in blocks(page("README.md")) if block.heading == "Development"]
     commands = [command for command, _ in block.steps]
-    assert commands == list(NOT_RUN)
+    assert commands == list(COMMANDS)
     for command in commands:
         assert os.access(ROOT / command, os.X_OK)
 
@@ -224,6 +233,21 @@ def test_the_page(name, board, computer):
     """What a page shows can be done in its order, and shows what the page says."""
     problems = follow(name, board, computer)
     assert not problems, "\n\n".join(problems)
+
+
+def test_the_authority_of_a_server(authority, secure_server):
+    """The last line that docs/use.md has of openssl at first names the server's authority."""
+    (line,) = [line for line in NOT_RUN if line.startswith("openssl ")]
+    assert f"$ {line}\n" in page("docs/use.md")
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl")
+    here = f"127.0.0.1:{secure_server.port} -CAfile {authority.pem}"
+    command = line.replace("micropython.org:443", here)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, text=True)
+    depths = dict(re.match(r"depth=(\d) (.*)", line).groups() for line in done.stdout.splitlines())
+    assert max(depths) == "1"
+    (name,) = authority.ca._certificate.subject.rdns[-1:]
+    assert name.rfc4514_string().split("=")[1] in depths["1"]
 
 
 # --- What holds for every page ---
