@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import conftest
 import mip_index
 import pytest
+import yaml
 from clients import CLIENTS, Proxy, Terminal, install
 from pages import Board, Computer, blocks, headings, shows
 from publish import content
@@ -225,6 +226,13 @@ def test_the_two_commands():
     assert commands == list(COMMANDS)
     for command in commands:
         assert os.access(ROOT / command, os.X_OK)
+
+
+def test_the_workflow():
+    """The forge runs the same two commands."""
+    workflow = yaml.safe_load(page(".github/workflows/test.yml"))
+    commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    assert commands[-2:] == list(COMMANDS)
 
 
 @pytest.mark.needs("upstream")
