@@ -8,11 +8,13 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from types import SimpleNamespace
 
 import conftest
 import mip_index
 import pytest
+import yaml
 from clients import CLIENTS, Proxy, Terminal, install
 from pages import Board, Computer, blocks, headings, shows
 from publish import content
@@ -21,9 +23,16 @@ ROOT = conftest.ROOT
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mip").rglob("*.py"))
 
 # What no test runs, and why.
-NOT_RUN = {
+COMMANDS = {
     "./tools/demo": "test_demo.py runs it",
     "./tools/test": "it runs this test",
+}
+NOT_RUN = {
+    **COMMANDS,
+    "openssl s_client -connect micropython.org:443 < /dev/null 2>&1 | grep depth=": (
+        "test_the_authority_of_a_server does"
+    ),
+    "cp /etc/ssl/certs/ISRG_Root_X1.pem ca.pem": "not every computer has it",
 }
 
 
@@ -103,6 +112,7 @@ def computer(tmp_path, device, board, internet):
     clone.mkdir()
     shutil.copy(ROOT / "package.json", clone)
     shutil.copytree(ROOT / "mip", clone / "mip", ignore=shutil.ignore_patterns("__pyc*"))
+    shutil.copy(internet.cafile, clone / "ca.pem")
     environment = device.environment(path=["", conftest.TESTS / "hosts", ".frozen"])
     environment["HOME"] = str(tmp_path / "home")
     with (
@@ -126,12 +136,11 @@ def has_mip(board):
 # Headings under which there is another board, and what holds at the end. The board has mip in its
 # /lib, where it comes first (True), or does not (None), or it has none (False).
 BOARDS = {
-    "A session": (True, None),
-    "With the mip in the firmware": (False, has_mip),
-    "With mpremote": (False, has_mip),
+    "mip": (True, None),
+    "Over the network": (False, has_mip),
+    "From a computer": (False, has_mip),
+    "From a clone": (False, has_mip),
     "As source": (False, has_mip),
-    "By copying": (False, has_mip),
-    "As bytecode": (False, has_mip),
     "Which one is imported": (None, None),
     "mip on a board": (False, None),
 }
@@ -203,14 +212,27 @@ def run(block, computer):
             yield "\n".join([f"$ {command}", *printed, f"exit status {status}"])
 
 
-def test_the_first_commands():
-    """README.md begins with what mip is, and with two commands, which are there to be run."""
+def test_the_first_screen():
+    """README.md begins with what mip is, in one sentence, and with what it does, at the REPL."""
     text = page("README.md")
-    assert re.match(r"# mip\n\nmip is .+\n.+\n\n```console\n", text)
-    commands = [command for command, _ in blocks(text)[0].steps]
-    assert commands == list(NOT_RUN)
+    assert re.match(r"# mip\n\nmip [^.]+(\.\n\n)```pycon\n", text)
+    assert len(blocks(text)[0].steps) == 4
+
+
+def test_the_two_commands():
+    """README.md has two commands for developers, which are there to be run."""
+    (block,) = [block for block in blocks(page("README.md")) if block.heading == "Development"]
+    commands = [command for command, _ in block.steps]
+    assert commands == list(COMMANDS)
     for command in commands:
         assert os.access(ROOT / command, os.X_OK)
+
+
+def test_the_workflow():
+    """The forge runs the same two commands."""
+    workflow = yaml.safe_load(page(".github/workflows/test.yml"))
+    commands = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    assert commands[-2:] == list(COMMANDS)
 
 
 @pytest.mark.needs("upstream")
@@ -219,6 +241,21 @@ def test_the_page(name, board, computer):
     """What a page shows can be done in its order, and shows what the page says."""
     problems = follow(name, board, computer)
     assert not problems, "\n\n".join(problems)
+
+
+def test_the_authority_of_a_server(authority, secure_server):
+    """The last line that docs/use.md has of openssl at first names the server's authority."""
+    (line,) = [line for line in NOT_RUN if line.startswith("openssl ")]
+    assert f"$ {line}\n" in page("docs/use.md")
+    if not shutil.which("openssl"):
+        pytest.skip("there is no openssl")
+    here = f"127.0.0.1:{secure_server.port} -CAfile {authority.pem}"
+    command = line.replace("micropython.org:443", here)
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, text=True)
+    depths = dict(re.match(r"depth=(\d) (.*)", line).groups() for line in done.stdout.splitlines())
+    assert max(depths) == "1"
+    (name,) = authority.ca._certificate.subject.rdns[-1:]
+    assert name.rfc4514_string().split("=")[1] in depths["1"]
 
 
 # --- What holds for every page ---
@@ -306,7 +343,7 @@ def test_wrong_content(client, device, net):
     done = client.install("crc")
     assert bool(device.tree()) == done
     expected = "installed" if done else "refused"
-    assert client.cells["content that is not what its hash says"] == expected
+    assert client.cells["hash mismatch"] == expected
 
 
 def test_paths_out_of_the_target(client, device, net):
@@ -332,8 +369,8 @@ def test_what_an_error_leaves(client, device, net):
     assert not client.install("http://example.com/x/package.json")
     left = list(device.tree())
     assert left in ([], ["a.py", "b.py"])
-    expected = "what came before the error stays" if left else "all or nothing"
-    assert client.cells["several packages, or one and what it needs"] == expected
+    expected = "files fetched before the error stay" if left else "all or nothing"
+    assert client.cells["several packages, or one with dependencies"] == expected
 
 
 def test_a_package_that_is_not_there(client, device, net):
@@ -350,7 +387,7 @@ def test_a_package_that_is_not_there(client, device, net):
     else:
         board = device.upstream() if client.name == "upstream" else device
         status = board.mip(*words[1:]).status
-    assert client.cells["a package that is not there"].endswith(f"exit status {status}")
+    assert client.cells["missing package"].endswith(f"exit status {status}")
 
 
 def test_certificates(client, device, net, authority):
@@ -360,5 +397,5 @@ def test_certificates(client, device, net, authority):
     assert client.install("crc")
     device.cafile = net.cafile = authority.pem  # which vouches for other servers
     done = client.install("frame")
-    cell = client.cells["certificates of servers"]
+    cell = client.cells["server certificates"]
     assert cell == "not checked" if done else cell.startswith("checked")

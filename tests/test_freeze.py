@@ -1,9 +1,7 @@
 """mip in firmware: manifest.py in MicroPython's own build, and what docs/firmware.md says."""
 
-import hashlib
 import importlib.metadata
 import importlib.util
-import json
 import re
 import shutil
 import subprocess
@@ -232,28 +230,6 @@ def test_too_late(build):
 # --- On the board ---
 
 
-def test_boot(device):
-    """boot.py finishes what a power cut interrupted, and names the certificates."""
-    content = b"origin = 'new'\n"
-    record = [
-        ["mip", 1],
-        ["package", "x", "2.0", "latest", None],
-        ["file", "x.py", hashlib.sha256(content).hexdigest()],
-    ]
-    record = "".join(json.dumps(line) + "\n" for line in record)
-    (device.lib / ".mip").mkdir(parents=True)
-    (device.lib / "x.py").write_text("origin = 'old'\n")
-    plan = [["mip", 2], ["planned", "x", None], ["get", "x.py", None, "/x.py"], ["end"]]
-    plan = "".join(json.dumps(line) + "\n" for line in plan)
-    for name, data in ("plan", plan.encode()), ("new", record.encode()):
-        (device.lib / ".mip" / name).write_bytes(data)
-    (device.lib / "x.py~mip").write_bytes(content)
-    (boot,) = documented("import mip\n\nmip.cafile")
-    assert device.run(boot + "print(mip.cafile)", check=True).lines == ["/ca.der"]
-    assert device.tree(everything=True) == {".mip/record": record.encode(), "x.py": content}
-    assert device.run(boot, check=True).lines == []
-
-
 def test_a_copied_one_goes_first(device):
     """The documentation's way to a mip in /lib, past one that is frozen."""
     (program,) = documented("import sys")
@@ -264,7 +240,7 @@ def test_a_copied_one_goes_first(device):
 
 def test_update(device, site):
     """The documentation's program leaves a board as it is, or has it as the index is."""
-    (program,) = documented("import mip\n\n\ndef update")
+    (program,) = documented("import mip\n\nmip.cafile")
     device.mip("install", "-i", site.url, "crc", check=True)
     before = device.tree(everything=True)
     failed = device.run(f"{program}\nupdate({site.url + '/nothing'!r})", check=True)

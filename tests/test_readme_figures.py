@@ -41,7 +41,11 @@ FOUND = {
                 "upstream": {"kept": 100 * n, "few": 200 * n, "many": 300 * n},
             }
             for n, loaded in ((9, "source"), (1, ".mpy"))
-        ]
+        ],
+        "cells": [
+            {"files": 1000, "ours": 1, "upstream": 2},
+            {"files": 10, "ours": 700, "upstream": 70},
+        ],
     },
     "size": {
         "ours": {"library": 7000, "command_line": 1000},
@@ -61,6 +65,8 @@ def test_the_figures():
         *("5,248 bytes", "5,888 bytes"),
         *("5,312 bytes", "262,144 bytes"),
         *("1,000 bytes", "100 bytes"),
+        *("9,000 bytes", "900 bytes"),
+        *("700 bytes", "70 bytes"),
         *("2,000 bytes", "200 bytes"),
         *("3,000 bytes", "300 bytes"),
         *("18,000 bytes", "1,800 bytes"),
@@ -85,6 +91,8 @@ def test_what_was_not_measured():
     for nothing in ({"missing": "no node"}, {"rows": []}):
         with pytest.raises(FigureError, match="32 bits for ours, .mpy"):
             readme_figures.figures({**FOUND, "wasm": nothing})
+    with pytest.raises(FigureError, match="32 bits for an install"):
+        readme_figures.figures({**FOUND, "wasm": {**FOUND["wasm"], "cells": []}})
 
 
 def test_other_names():

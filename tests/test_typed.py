@@ -350,7 +350,7 @@ def test_control_characters_are_not_printed(device, net):
 @pytest.mark.parametrize("version", ["", "1"])
 @pytest.mark.parametrize("fault", ["gone", "no server", "a page"])
 def test_a_dependency_that_is_gone(device, net, asked, version, fault):
-    """A dependency that cannot be found any more stops who needs it, and nobody else; both stay."""
+    """A dependency that cannot be found stops who needs it, and nobody else; both stay."""
     net.publish("x", "1")
     net.publish("a", "1", deps=[["x", version]])
     net.publish("b", "1")

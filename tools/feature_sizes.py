@@ -98,11 +98,12 @@ FEATURES = {
 HEAD = """\
 # What each feature costs
 
-`mip/__init__.py` has {whole:,} bytes as .mpy, compiled as for firmware with `mpy-cross -O3`.
+`mip/__init__.py` is {whole:,} bytes as .mpy, compiled as for firmware with `mpy-cross -O3`.
 Its budget is {budget:,} bytes and its aim {aim:,}: it is {over} the budget.
-The command line, `mip/__main__.py`, has {command:,} bytes. Its budget is {command_budget:,} bytes
+The command line, `mip/__main__.py`, is {command:,} bytes. Its budget is {command_budget:,} bytes
 and its aim {command_aim:,}: it is {command_over} the budget.
-Upstream's mip and requests, which only install, have 5,159 bytes together.
+Upstream's mip and requests, which only install, are 5,159 bytes together. This mip is larger
+because it survives power cuts and full disks, keeps a record, and checks and keeps connections.
 
 Each row is what leaving the feature out would save. `python tools/feature_sizes.py` measures it.
 Names of functions, parameters and attributes count, and so do messages. Comments, docstrings and
@@ -116,19 +117,19 @@ TAIL = """\
 
 The rows add up to {sum:,} bytes. The rest is shared: constants, names, and the class of the store.
 
-1.0.0 had 18,095 bytes. What is new since, or does more, is in the store:
+1.0.0 was 18,095 bytes. Most of what was added is in the store:
 
 - Whole files and all-or-nothing: {safe:,} bytes for the commit, recovery, cleaning up and
   uninstalling on a full disk.
 - Packages that meet: {meet:,} bytes for shared paths, for files and directories in each other's
   way, and for naming what hides a module.
-- A disk that fills up: {room:,} bytes to count the room of each file, and of what renames take.
+- A disk that fills up: {room:,} bytes to count the room of each file and of the renames.
 - Two runs at once: {apart:,} bytes.
 - An unfinished commit of 1.0.0: {old:,} bytes.
 - Errors that say what to do: {errors:,} bytes, and the texts in other rows.
 
 Part of the size buys RAM: the way to a connection is many small functions, whose frames are not
-on the heap. In firmware the code is in flash, and takes hardly any RAM.
+on the heap. In firmware the code stays in flash and takes hardly any RAM.
 """
 
 # What the text below the table sums up, and the features that it means.

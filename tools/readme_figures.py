@@ -59,6 +59,14 @@ def _ram(loaded, key):
     return figure
 
 
+def _install(found, side):
+    """The RAM on 32 bits that an install of 10 files needs when a mip is loaded."""
+    for cell in found["wasm"].get("cells", ()):
+        if cell["files"] == 10:
+            return _bytes(cell[side])
+    raise FigureError("no RAM was measured on 32 bits for an install of 10 files")
+
+
 def _time(title, rtt):
     return lambda found, side: seconds(_case(found, title, rtt)[side]["median_ms"])
 
@@ -76,6 +84,8 @@ FIGURES = {
     "heap-few": lambda found, side: _bytes(_heap(found, 10)[side]),
     "heap-many": lambda found, side: _bytes(_heap(found, 1000)[side]),
     "ram-kept": _ram(".mpy", "kept"),
+    "ram-kept-source": _ram("source", "kept"),
+    "ram-install": _install,
     "ram-few": _ram(".mpy", "few"),
     "ram-many": _ram(".mpy", "many"),
     "ram-source": _ram("source", "few"),
