@@ -732,8 +732,8 @@ def _parse(text, version=None):
     if not isinstance(text, str):
         raise ValueError("%r names no package" % (text,))
     text, sha = _unpin(text.strip(" "))
-    if text in (".", ".."):
-        text += "/"
+    if text == ".":
+        text = "./"
     query = ""
     if "//" in text:
         text = text.split("#")[0]
@@ -1615,19 +1615,18 @@ class _Store:
         # What cannot be upgraded stays as it is: a package, who asks for it, and what they need.
         code = error.args[0] if error.args else 0
         stuck = [package[_KEYED]]
-        if (
-            self.as_recorded
-            and not self.doing.startswith(self.target)
-            and not (isinstance(error, OSError) and code in range(100))  # the disk's
-        ):
-            for key in stuck:
-                stuck += [
-                    asker
-                    for need, asker in self.asks
-                    if need == key and asker and asker not in stuck
-                ]
+        for key in stuck:
+            for need, asker in self.asks:
+                if need == key and asker and asker not in stuck:
+                    stuck.append(asker)
         stuck = [key for key in stuck if _row(self.old, key) and key not in self.staying]
-        if not stuck or not self.as_recorded:
+        if (
+            not stuck
+            or not self.as_recorded
+            or self.doing.startswith(self.target)
+            or isinstance(error, OSError)
+            and code in range(100)  # the disk's
+        ):
             raise error
         name = _row(self.old, stuck[0])[3][1]
         self.failed.append("%s: %s: %s" % (name, self.doing, _reason(error)))

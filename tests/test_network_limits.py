@@ -292,7 +292,7 @@ except mip.InstallError as error:
 
     with RawServer([READ, start, *[send] * (MOST // len(more)), CLOSE]) as server:
         # The library takes 47 KB of it.
-        last = device.run(code, server.url + "/p", heap="84k", check=True).lines[-1]
+        last = device.run(code, server.url + "/p", heap="88k", check=True).lines[-1]
     assert last.startswith("InstallError "), last
     assert "memory" not in last
     assert len(server.requests) <= 4

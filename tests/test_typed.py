@@ -121,7 +121,7 @@ REFUSED = [
     (None, "None names no package"),
     (7, "7 names no package"),
     (["aioble", 7], "7 names no package"),
-    ("..", "there is no package /"),
+    ("..", "not the name of a package"),
     ("aioble@1/2", "there is no directory aioble@1/2"),
     ("github:org/repo@v#9", "/v%239/package.json: not found"),
     ("aioble#sha256=123", "64 digits"),
