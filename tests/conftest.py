@@ -2,7 +2,10 @@
 
 import gc
 import os
+import shutil
 import ssl
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,11 +36,18 @@ HOSTS = (
 FIGURE = "figure"
 MATRIX = "matrix"
 
-# The modules whose tests take longest.
+# Seconds between two lines that say what the tests are at.
+PROGRESS = 30
+
+# The modules whose tests, or what these share, take longest.
 SWEEPS = (
+    "test_bench",
+    "test_board",
     "test_disk_errors",
     "test_fill_levels",
+    "test_index_docs",
     "test_kill",
+    "test_matrix",
     "test_memory",
     "test_network_faults",
     "test_power_cuts",
@@ -59,6 +69,8 @@ def pytest_configure(config):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
     config.pluginmanager.register(Figures())
+    if not hasattr(config, "workerinput") and not sys.stdout.isatty():
+        config.pluginmanager.register(Progress(config))
     config.addinivalue_line("markers", "needs(*names): abilities.ABILITIES of the interpreter")
 
 
@@ -69,7 +81,8 @@ def pytest_collection_modifyitems(items):
             why = lacking(needed)
             if why:
                 item.add_marker(pytest.mark.skip(reason=why))
-    # The long ones first, so that no process has one left when the other is done.
+    # The long ones first, so that no process has one left when the other is done; and together,
+    # so that what a module shares is made by one of them.
     items.sort(key=lambda item: item.path.stem not in SWEEPS)
 
 
@@ -78,6 +91,66 @@ def pytest_collection_finish():
     # themselves are made of is none, and looking through it took a third of their time.
     gc.collect()
     gc.freeze()
+
+
+class Progress:
+    """Says now and then what the tests are at, where no one sees a terminal."""
+
+    def __init__(self, config):
+        self.config = config
+        self.all = self.done = self.failed = 0
+        self.said = time.monotonic()
+
+    def pytest_collection_finish(self, session):
+        self.all = self.all or len(session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids):
+        self.all = len(ids)
+
+    def pytest_runtest_logreport(self, report):
+        self.failed += report.failed
+        self.done += report.when == "teardown"
+        if time.monotonic() - self.said < PROGRESS:
+            return
+        self.said = time.monotonic()
+        module = report.nodeid.partition("::")[0]
+        line = f"{self.done:,} of {self.all:,} tests, {self.failed} failed; at {module}"
+        self.config.pluginmanager.get_plugin("terminalreporter").write(f"\n{line}\n", flush=True)
+
+
+class Places:
+    """The directories of tests: those of the tests that passed are removed, at the end."""
+
+    def __init__(self):
+        self.places = {}  # test: its directory
+        self.failed = set()  # tests
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = (yield).get_result()
+        place = getattr(item, "funcargs", {}).get("tmp_path")
+        if place:
+            self.places[item.nodeid] = place
+        if report.failed:
+            self.failed.add(item.nodeid)
+
+    def remove(self, base):
+        """Remove what is in `base`; after a failure only the directories of what passed."""
+        passed = [place for test, place in self.places.items() if test not in self.failed]
+        for place in passed if self.failed else base.iterdir():
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def places(request, tmp_path_factory):
+    """Removes at the end what the tests that passed have left."""
+    places = Places()
+    request.config.pluginmanager.register(places)
+    yield
+    request.config.pluginmanager.unregister(places)
+    places.remove(tmp_path_factory.getbasetemp())
 
 
 class Figures:

@@ -101,13 +101,23 @@ def files():
     }
 
 
+WANTED = [steps for block in TYPED for steps in block.steps]
+
+
+@functools.cache
+def both(release, index):
+    """What comes of TYPE and of OFFLINE, each in a MicroPython of its own, in one process."""
+    page = pages(index)
+    codes = TYPE % [line for line, _ in WANTED], OFFLINE
+    return wasm.run(release, [wasm.Program(code, files(), page=page) for code in codes])
+
+
 @pytest.mark.parametrize("release", wasm.RELEASES)
 def test_what_is_typed(release, index):
     """On every release what the page types shows what the page says."""
-    wanted = [steps for block in TYPED for steps in block.steps]
+    wanted = WANTED
     assert len(wanted) > 8
-    code = TYPE % [line for line, _ in wanted]
-    (seen,) = wasm.run(release, [wasm.Program(code, files(), page=pages(index))])
+    seen, _ = both(release, index)
     assert seen.error == ""
     printed = [part.splitlines()[1:] for part in ("\n" + seen.out).split("\n@")[1:]]
     assert len(printed) == len(wanted)
@@ -120,7 +130,7 @@ def test_what_is_typed(release, index):
 @pytest.mark.parametrize("release", wasm.RELEASES)
 def test_without_a_network(release, index):
     """What the browser refuses is an InstallError, and what comes then works."""
-    (seen,) = wasm.run(release, [wasm.Program(OFFLINE, files(), page=pages(index))])
+    _, seen = both(release, index)
     assert seen.error == ""
     offline, scheme, missing, done = [line[2:] for line in seen.lines if line[:1] == "!"]
     assert offline.startswith("https://offline/x.py: the browser does not get it")
