@@ -92,7 +92,9 @@ def empty(tmp_path_factory):
     words = [sys.executable, "-m", *command.replace(SPEC, str(ROOT)).split()]
     subprocess.run(words, env=environment, check=True, capture_output=True, timeout=300)
     (packages,) = (directory / "pipx" / "venvs" / "mip-index").glob("lib/*/site-packages")
-    (packages / "sitecustomize.py").write_text(ROUTES)
+    # Debian's Python has a sitecustomize of its own, which comes first.
+    (packages / "routes_of_tests.py").write_text(ROUTES)
+    (packages / "routes_of_tests.pth").write_text("import routes_of_tests\n")
     return environment
 
 
