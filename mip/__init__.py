@@ -88,8 +88,8 @@ _PASSING = const(
 # errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS.
 _BROKEN = const((5, 28, 30, 29, 51, 69))
 _DISK = const((13, 21, 28, 30, 31, 36))  # those of all file systems when they do not take a file
-_DENIED = const((1, 13, 30))  # EPERM, EACCES, EROFS
 _FULL = const((28, 30, 36, 51, 69))  # those of them that are no fault of the file
+_DENIED = const((1, 13, 30))  # EPERM, EACCES, EROFS
 _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
 # What other errno values mean to people.
 _WORDS = const(
@@ -477,12 +477,11 @@ class Session:
         try:
             link.send(path)
             return True
-        except OSError:
-            link.drop()
-            return False
-        except BaseException:
+        except BaseException as e:
             link.drop()  # it may be in the middle of a request
-            raise
+            if not isinstance(e, OSError):
+                raise
+            return False
 
     def settle(self):
         """Raises ValueError when a server has sent more than it was asked for."""
@@ -559,12 +558,11 @@ class Session:
                 if scheme == "https:":
                     link.stream = self._secure(link.sock, name, link.poll)
                 return link.send(path)
-            except OSError as e:
+            except BaseException as e:
                 link.drop()
+                if not isinstance(e, OSError):
+                    raise
                 trouble = e  # the next address may do
-            except BaseException:
-                link.drop()
-                raise
         raise trouble
 
     def _secure(self, sock, host, poll):
@@ -740,8 +738,7 @@ def _parse(text, version=None):
     if ":" in text and "?" in text:
         text, query = text.split("?", 1)
         query = "?" + query if "//" in text else ""
-    page = text
-    text = _meant(page)
+    text = _meant(text)
     if _repository(text):
         query = ""  # a forge takes a token as a header
     # In a URL or a path only an @ in the last part starts a version.
@@ -1651,6 +1648,8 @@ class _Store:
 
     def _need(self, name, version, asker):
         # Takes note of what the user, None, or the package with the key `asker` asks for.
+        if asker is not None and not self.with_deps:
+            return
         key = _key(name)
         name, *query = name.split("?", 1)
         asked = None if asker is not None else version or "latest"
@@ -1729,7 +1728,6 @@ class _Store:
                 text = "an archive: mip installs a package.json, or .py and .mpy files"
         else:
             if version:
-                package[_VERSION] = None
                 for index in self.indexes:
                     stream = self.open("%s/package/py/%s/latest.json" % (index, name))
                     if stream:
@@ -1775,8 +1773,7 @@ class _Store:
                 kind, path, sha, *_ = next(self.search)
                 if there and kind == "dep":
                     self._add(_line(kind, path, sha))
-                    if self.with_deps:
-                        self._need(path, sha, package[_KEYED])
+                    self._need(path, sha, package[_KEYED])
                 elif there and kind == "file":
                     self._file(path, sha, None)
                 elif kind == "file" and _sha(self.target + path, self.buf) != sha:
@@ -1897,8 +1894,7 @@ class _Store:
             own = package[_VERSION]
         self._plain(package, name, _unpin(own)[1])
         self._add(_line("dep", _shown(name), own))
-        if self.with_deps:
-            self._need(name, own, package[_KEYED])
+        self._need(name, own, package[_KEYED])
 
     def _source(self, package, url):
         # The URL of a file that is listed in a package.json.
@@ -2659,9 +2655,8 @@ def upgrade(package=None, index=None, target=None, mpy=None, session=None):
             if where and where not in indexes:
                 indexes.append(where)
         if package is not None:
-            pairs = asked = _pairs(package)
             asked = []
-            for name, version in pairs:
+            for name, version in _pairs(package):
                 old = _row(store.old, _key(name))
                 if not old:
                     raise InstallError(name + " is not installed")

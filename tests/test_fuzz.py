@@ -40,12 +40,15 @@ mip.print = lambda *words: None
 time.sleep = lambda seconds: None
 
 
-def install(name):
+INDEX = {"index": "http://index", "mpy": False}
+
+
+def install(package, **options):
     # [outcome, text, what is on the board, sockets that are open]; and the board is empty.
     outcome = "done"
     text = ""
     try:
-        mip.install(name, "http://index", "t/u/lib", mpy=False)
+        mip.install(package, target="t/u/lib", **options)
     except mip.InstallError as error:
         outcome = "refused"
         text = str(error)
@@ -82,7 +85,7 @@ for line in sys.stdin:
 
     net.reset()
     net.serve = serve
-    print(json.dumps(install("http://index/d/package.json") + [sent]))
+    print(json.dumps(install("http://index/d/package.json", **INDEX) + [sent]))
 """
 )
 
@@ -103,7 +106,7 @@ for line in sys.stdin:
     net.reset()
     net.serve = serve
     net.piece = piece
-    print(json.dumps(install("p")))
+    print(json.dumps(install("p", **INDEX)))
 """
 )
 
@@ -156,24 +159,6 @@ for line in sys.stdin:
 TYPED = (
     START
     + """
-def typed(package, options):
-    outcome = "done"
-    text = ""
-    try:
-        mip.install(package, target="t/u/lib", **options)
-    except mip.InstallError as error:
-        outcome = "refused"
-        text = str(error)
-    except Exception as error:
-        outcome = "another exception"
-        text = repr(error)
-    tree = faults.walk(".")
-    for path in sorted(tree, reverse=True):
-        (os.rmdir if tree[path] is None else os.remove)(path)
-    files = {path: hexlify(tree[path]).decode() for path in tree if tree[path] is not None}
-    return [outcome, text, files, net.opened]
-
-
 def serve(host, path):
     name = path.split("?")[0]
     if not name.endswith(".json"):
@@ -185,7 +170,7 @@ for line in sys.stdin:
     package, options = json.loads(line)
     net.reset()
     net.serve = serve
-    print(json.dumps(typed(package, options)))
+    print(json.dumps(install(package, **options)))
 """
 )
 

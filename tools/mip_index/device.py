@@ -189,7 +189,6 @@ class _Asked:
     """Takes what an entry of `deps` asks for, in the place of a _Store."""
 
     deps = 0
-    with_deps = True
 
     def _add(self, line: bytes) -> None:
         """Keep no line."""
