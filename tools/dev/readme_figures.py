@@ -1,0 +1,129 @@
+"""Puts the figures that tools/bench measured, docs/bench.json, into README.md, and prints them.
+
+    python tools/dev/readme_figures.py           writes README.md
+    python tools/dev/readme_figures.py --check   writes nothing; exits 1 when it has other figures
+
+In README.md a figure stands between two comments: <!-- bench:NAME -->3.2 s<!-- /bench -->. The
+names are those of FIGURES.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import generated
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FIGURE = re.compile(r"(<!-- bench:([\w-]+) -->).*?(<!-- /bench -->)")
+
+# The round trip, in milliseconds, of the figures that are not about the server alone.
+RTT = 50
+SIDES = ("ours", "upstream")
+
+
+class FigureError(Exception):
+    """A figure of README.md that is not in bench.json, or the other way round."""
+
+
+def seconds(milliseconds):
+    """Return a time with two significant digits."""
+    value = milliseconds / 1000
+    return f"{value:.0f} s" if value >= 10 else f"{value:#.2g} s".replace(". ", " ")
+
+
+def _case(found, title, rtt):
+    for cell in found["time"]["cells"]:
+        if (cell["title"], cell["rtt_ms"]) == (title, rtt):
+            return cell
+    raise FigureError(f"nothing was measured for {title}, {rtt} ms")
+
+
+def _heap(found, files):
+    for cell in found["heap"]["cells"]:
+        if (cell["files"], cell["scheme"]) == (files, "https"):
+            return cell
+    raise FigureError(f"no heap was measured for {files} files")
+
+
+def _ram(loaded, key):
+    """The RAM on 32 bits that a mip needs in all, in one of the forms that it is loaded in."""
+
+    def figure(found, side):
+        for row in found["wasm"].get("rows", ()):
+            if row["loaded"] == loaded and row[side]:
+                return _bytes(row[side][key])
+        raise FigureError(f"no RAM was measured on 32 bits for {side}, {loaded}")
+
+    return figure
+
+
+def _install(found, side):
+    """The RAM on 32 bits that an install of 10 files needs when a mip is loaded."""
+    for cell in found["wasm"].get("cells", ()):
+        if cell["files"] == 10:
+            return _bytes(cell[side])
+    raise FigureError("no RAM was measured on 32 bits for an install of 10 files")
+
+
+def _time(title, rtt):
+    return lambda found, side: seconds(_case(found, title, rtt)[side]["median_ms"])
+
+
+def _bytes(value):
+    return f"{value:,} bytes"
+
+
+# Each is there twice: NAME-ours and NAME-upstream. What is found, and for which side, is text.
+FIGURES = {
+    "time": _time("50 files", RTT),
+    "again": _time("50 files, nothing changed", RTT),
+    "large": _time("1 file of 1 MiB", 0),
+    "connections": lambda found, side: str(_case(found, "50 files", RTT)[side]["connections"]),
+    "heap-few": lambda found, side: _bytes(_heap(found, 10)[side]),
+    "heap-many": lambda found, side: _bytes(_heap(found, 1000)[side]),
+    "ram-kept": _ram(".mpy", "kept"),
+    "ram-kept-source": _ram("source", "kept"),
+    "ram-install": _install,
+    "ram-few": _ram(".mpy", "few"),
+    "ram-many": _ram(".mpy", "many"),
+    "ram-source": _ram("source", "few"),
+    "library": lambda found, side: _bytes(found["size"][side]["library"]),
+    "command-line": lambda found, side: _bytes(found["size"][side]["command_line"]),
+}
+
+
+def figures(found):
+    """Return {name: text} of all figures. found: what bench.json has. Raises FigureError."""
+    return {
+        f"{name}-{side}": figure(found, side) for name, figure in FIGURES.items() for side in SIDES
+    }
+
+
+def fill(text, values):
+    """Return the text of README.md with these figures. Raises FigureError for other names."""
+    names = [name for _, name, _ in FIGURE.findall(text)]
+    wrong = set(names) ^ set(values)
+    if wrong:
+        raise FigureError(f"not in both, README.md and here: {', '.join(sorted(wrong))}")
+    return FIGURE.sub(lambda match: f"{match[1]}{values[match[2]]}{match[3]}", text)
+
+
+def main(words, root=ROOT):
+    """Do it. Returns the exit status."""
+    readme = root / "README.md"
+    try:
+        values = figures(json.loads((root / "docs" / "bench.json").read_text(encoding="utf-8")))
+        filled = fill(readme.read_text(encoding="utf-8"), values)
+    except (FigureError, OSError) as error:
+        print(f"readme_figures: {error}", file=sys.stderr)
+        return 1
+    for name, value in values.items():
+        print(f"{name:<24} {value:>16}")
+    wrong = "README.md has other figures: run tools/dev/readme_figures.py"
+    return generated.settle(readme, filled, "--check" in words, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
