@@ -127,4 +127,7 @@ def serve(connection, directory):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(f"usage: starter.py SOCKET DIRECTORY\n\n{__doc__}", end="")
+        sys.exit()
     serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2])

@@ -7,6 +7,7 @@ Run as a program it downloads what wasm.json names from the npm registry, once. 
 that, so that no test needs a network.
 """
 
+import argparse
 import base64
 import hashlib
 import importlib.util
@@ -145,6 +146,7 @@ def run(version, programs, timeout=120):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Downloads what wasm.json names, once.").parse_args()
     for name, versions in PACKAGES.items():
         for number in versions:
             try:

@@ -5,6 +5,7 @@ temporary directory under build/, and serves it over HTTPS with a certificate ma
 exit status is 0 only if every command had the exit status and the output that it should.
 """
 
+import argparse
 import os
 import shlex
 import shutil
@@ -187,4 +188,5 @@ def main():
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     sys.exit(main())

@@ -223,10 +223,11 @@ def distance(count, budget):
     return f"{abs(count - budget):,} bytes {side}"
 
 
-def main(arguments):
+def main(words):
     """Write or, with --check, compare docs/sizes.md. Returns the exit status."""
-    wrong = "docs/sizes.md is out of date: run python tools/dev/feature_sizes.py"
-    return generated.settle(PAGE, page(), arguments == ["--check"], wrong)
+    check = generated.checks(words, __doc__)
+    wrong = "docs/sizes.md is out of date: run tools/env python tools/dev/feature_sizes.py"
+    return generated.settle(PAGE, page(), check, wrong)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,16 @@
 """What the tools share that write a file of the repository, or check that it is up to date."""
 
+import argparse
 import sys
+
+
+def checks(words, text):
+    """Return whether the command line has --check, the only option; `text` is its --help."""
+    parser = argparse.ArgumentParser(
+        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    return parser.parse_args(words).check
 
 
 def settle(path, text, check, wrong):

@@ -112,6 +112,7 @@ def fill(text, values):
 
 def main(words, root=ROOT):
     """Do it. Returns the exit status."""
+    check = generated.checks(words, __doc__)
     readme = root / "README.md"
     try:
         values = figures(json.loads((root / "docs" / "bench.json").read_text(encoding="utf-8")))
@@ -121,8 +122,8 @@ def main(words, root=ROOT):
         return 1
     for name, value in values.items():
         print(f"{name:<24} {value:>16}")
-    wrong = "README.md has other figures: run tools/dev/readme_figures.py"
-    return generated.settle(readme, filled, "--check" in words, wrong)
+    wrong = "README.md has other figures: run tools/env python tools/dev/readme_figures.py"
+    return generated.settle(readme, filled, check, wrong)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Run as a program it prints each module's size as .mpy, its limit, its budget and
 exits 1 when a module is over its limit.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -55,6 +56,7 @@ def main(root=ROOT):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     try:
         sys.exit(main())
     except subprocess.CalledProcessError:

@@ -4,7 +4,6 @@ To be run by tools/board, which makes the environment. The board is driven by mp
 transport; what it is to do is in board_device.py, and what has to hold in board_oracle.py.
 """
 
-import argparse
 import contextlib
 import getpass
 import hashlib
@@ -27,39 +26,14 @@ import board_oracle
 import mip_index
 import serial
 import size
+from board_options import RESETS, ROOT, arguments
 from board_oracle import Scene
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-ROOT = Path(__file__).resolve().parents[2]
-
-HELP = """\
-Tries mip on a board at a serial port, in a few minutes:
-
-  what it is   firmware, port, file system, RAM
-  ram          what a mip keeps after the import, loaded as .mpy, and the least RAM for it and an
-               install of 10 files
-  verbs        install, upgrade, verify and uninstall, from a directory of the computer
-  network      the same install over http and https, from `mip-index serve` on the computer;
-               with --wifi
-  resets       machine.reset() before a change of the disk, most of them within a commit, and what
-               the board has then
-  upstream     the same installs by the mip in the firmware, if there is one
-
-It asks before it touches anything. It interrupts the program on the board, resets it many times,
-and works in a directory of its own, mip-try, which it removes at the end. It looks if everything
-else is as it was then. The table that it prints is for docs/boards.md.
-"""
-EXAMPLES = """\
-examples:
-  tools/board /dev/ttyACM0
-  tools/board /dev/ttyUSB0 --wifi NAME     asks for the password
-"""
-
 NAME = "mip-try"  # the directory on the board
 REMOTE = "/remote"  # where mpremote mounts a directory
 COUNT = 10  # files of the package
-RESETS = 36
 SECONDS = 60  # for what a board does without a word
 REBOOT = 30  # seconds until a board has to be there again
 STEP = 1024  # bytes between two amounts of RAM that are tried
@@ -769,32 +743,6 @@ def table(facts: dict[str, Any], rows: list[tuple[str, str, str]]) -> str:
     lines.append("| --- | ---: | ---: |")
     lines += [f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows]
     return "\n".join(lines)
-
-
-def arguments(words: list[str] | None) -> argparse.Namespace:
-    """Return the options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="tools/board",
-        description=HELP,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("port", metavar="PORT", help="the serial port, as mpremote takes it")
-    parser.add_argument("--wifi", metavar="NAME", help="the network that the board is to join")
-    parser.add_argument(
-        "--bind",
-        default="0.0.0.0",
-        metavar="ADDR",
-        help="the computer's address that the board connects to (default 0.0.0.0, all)",
-    )
-    parser.add_argument(
-        "--resets", type=int, default=RESETS, metavar="N", help=f"how many ({RESETS})"
-    )
-    parser.add_argument("--yes", action="store_true", help="do not ask before it begins")
-    options = parser.parse_args(words)
-    if options.resets < 0:
-        parser.error("--resets takes a number from 0 on")
-    return options
 
 
 def main(words: list[str] | None = None, trial: Callable[..., Trial] = Trial) -> int:
