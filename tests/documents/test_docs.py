@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import mip_index
@@ -299,6 +300,21 @@ def test_tools_that_are_named():
     for name in PAGES:
         for path in re.findall(r"`(?:\./)?((?:tools|tests)/[\w./]+)`", page(name)):
             assert (ROOT / path).exists(), f"{name}: {path}"
+
+
+def test_the_map():
+    """The map in CONTRIBUTING.md has the folders and the commands, and no others."""
+    (block,) = [b for b in blocks(page("CONTRIBUTING.md")) if b.heading == "Where things are"]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("no clone")
+    paths = [Path(line) for line in tracked.stdout.splitlines()]
+    folders = {path.parts[0] for path in paths if len(path.parts) > 1}
+    folders |= {p.parts[1] for p in paths if p.parts[0] in ("tools", "tests") and len(p.parts) > 2}
+    shown = set(re.findall(r"(?<!\S)(\w+)/(?=[\s:;])", block.text))
+    assert shown == {folder for folder in folders if not folder.startswith(".")}
+    commands = set(re.findall(r"\w+", re.search("commands: (.*)", block.text)[1]))
+    assert commands == {path.name for path in paths if path.parent == Path("tools")}
 
 
 # --- What README.md says of other installers ---
