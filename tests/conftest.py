@@ -1,6 +1,8 @@
 """What the tests share: boards, servers, an index, and the figures printed at the end."""
 
 import gc
+import importlib.metadata
+import importlib.util
 import os
 import shutil
 import ssl
@@ -236,6 +238,17 @@ def compiled_path(tmp_path_factory):
     directory = tmp_path_factory.mktemp("compiled")
     size.compile_modules(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def manifestfile():
+    """The tools/manifestfile.py of MicroPython, a copy of which comes with micropython-stubber."""
+    package = importlib.metadata.distribution("micropython-stubber")
+    path = package.locate_file("stubber/tools/manifestfile.py")
+    spec = importlib.util.spec_from_file_location("manifestfile", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,5 @@
 """mip in firmware: manifest.py in MicroPython's own build, and what docs/firmware.md says."""
 
-import importlib.metadata
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -15,17 +13,6 @@ from mip_index import server as mip_server
 
 MODULES = ["mip/__init__.py", "mip/__main__.py"]
 LIBRARY = MODULES[:1]
-
-
-@pytest.fixture(scope="session")
-def manifestfile():
-    """The tools/manifestfile.py of MicroPython, a copy of which comes with micropython-stubber."""
-    package = importlib.metadata.distribution("micropython-stubber")
-    path = package.locate_file("stubber/tools/manifestfile.py")
-    spec = importlib.util.spec_from_file_location("manifestfile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 # What stands for micropython-lib, a port of MicroPython, and a board of it. Upstream's packages

@@ -25,7 +25,6 @@ from test_build import (
     write_package,
     write_simple,
 )
-from test_freeze import manifestfile  # noqa: F401  (a fixture)
 
 NATIVE = "import micropython\n\n\n@micropython.native\ndef double(x):\n    return 2 * x\n"
 ASSEMBLER = "@micropython.asm_thumb\ndef double(r0):\n    add(r0, r0, r0)\n"
@@ -65,7 +64,7 @@ def write_library(directory):
     return directory
 
 
-def expected(manifestfile, library, name, output):  # noqa: F811
+def expected(manifestfile, library, name, output):
     """What micropython-lib's build writes for a package, by MicroPython's own manifestfile.py.
 
     Returns {kind: bytes of the package's JSON}; contents go to `output`.
@@ -95,7 +94,7 @@ def expected(manifestfile, library, name, output):  # noqa: F811
     }
 
 
-def test_the_same_bytes_as_micropython_lib(tmp_path, manifestfile, monkeypatch):  # noqa: F811
+def test_the_same_bytes_as_micropython_lib(tmp_path, manifestfile, monkeypatch):
     """A package from micropython-lib's build and from this one is the same, byte for byte."""
     library = write_library(tmp_path / "lib")
     monkeypatch.chdir(tmp_path)
