@@ -39,9 +39,9 @@ _FORGES = {
     "codeberg": "https://codeberg.org/api/v1/repos/{0}/raw/{1}?ref={2}",
 }
 
-_PREFIXES = const(("http", "https", "github", "gitlab", "codeberg"))
-_HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where these have their pages
+_HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where they have their pages
 
+_NEITHER = const("neither http://HOST nor https://HOST, without a user")
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
 _OTHER = const("the content is not what its hash says")
@@ -57,6 +57,7 @@ _SECTOR = const(512)  # bytes of one of FAT, at least
 _BLOCK = const(96)  # bytes that are read at a time of a file of lines
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
+_KEPT = const(1024)  # bytes of an answer that are read only to keep the connection
 _LINE = const(2304)  # bytes of a Location: those of release assets have a thousand
 _PART = const(64)  # bytes of a line that are read at a time: readline() takes them all from RAM
 _ENTRY = const(4096)  # bytes of one entry of a JSON document
@@ -383,7 +384,7 @@ class _Connection:
         """Ends this answer. The connection is kept if it can carry another one."""
         try:
             # The page that comes with an error is read: a new connection would cost more.
-            while self.keep and (self.left or self.chunked) and self.got < _SECTOR * 2:
+            while self.keep and (self.left or self.chunked) and self.got < _KEPT:
                 self.readinto(bytearray(_PART))
         except (OSError, ValueError):
             self.keep = False
@@ -425,6 +426,8 @@ def _split(url):
     """The part of a URL that one connection is for, and the rest as it is sent."""
     url = _escaped(url.split("#")[0])
     place = "/".join(url.split("/", 3)[:3]).split("?")[0]
+    if "@" in place:  # the password is not to be printed
+        raise ValueError(_NEITHER)
     path = url[len(place) :]
     return place.lower(), path if path[:1] == "/" else "/" + path
 
@@ -534,8 +537,8 @@ class Session:
         name, *own = host.split(":")
         if own and own[0].isdigit():
             port = int(own[0])
-        if not port or not name or "@" in host or "[" in host or own and not own[0].isdigit():
-            raise ValueError("neither http://HOST nor https://HOST, without a user")
+        if not port or not name or "[" in host or own and not own[0].isdigit():
+            raise ValueError(_NEITHER)
         head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
         for key, headers in self.headers.items():
             if key.lower() == (name if scheme == "https:" else "http://" + name):
@@ -739,19 +742,25 @@ def _parse(text, version=None):
         text, query = text.split("?", 1)
         query = "?" + query if "//" in text else ""
     text = _meant(text)
-    if _repository(text):
-        query = ""  # a forge takes a token as a header
     # In a URL or a path only an @ in the last part starts a version.
     local = ":" not in text and "/" in text
     at = text.rfind("@", text.rfind("/")) if local or "//" in text else text.find("@")
     if at >= 0:
         version = text[at + 1 :]
         text = text[:at]
-    if not local:
-        text = _directory(text)
     version = str(version or "")
     if not text or _control(text + version):
         raise ValueError("%r names no package" % text)
+    if "://" in text:
+        place, text = _split(text)
+        while "//" in text:
+            text = text.replace("//", "/")
+        text = _join(place, "." + text)
+    if _repository(text):
+        query = ""  # a forge takes a token as a header
+        text = (text + "/").replace(".git/", "/")
+    if not local:
+        text = _directory(text)
     version = _pinned(version)
     if sha is not None:
         if len(sha) != 64:
@@ -771,14 +780,17 @@ def _meant(text):
     prefix = text.split("/")[0].split("@")[0]
     if ":" in prefix:
         prefix, rest = text.split(":", 1)
-        text = prefix.lower() + ":" + rest
-        if text.split(":")[0] not in _PREFIXES:
+        prefix = prefix.lower()
+        text = prefix + ":" + rest
+        if prefix not in _FORGES and prefix not in ("http", "https"):
             raise ValueError(
-                "%r names no package: it begins with none of %s" % (text, " ".join(_PREFIXES))
+                "%r names no package: it begins with none of http https %s"
+                % (text, " ".join(sorted(_FORGES)))
             )
     page, *ref = text.split("://")[-1].split("@", 1)
     host, *parts = page.rstrip("/").split("/")
-    if host.lower() not in _HOSTS or len(parts) < 2:
+    host = host.lower()
+    if host not in _HOSTS or len(parts) < 2:
         return text
     org, repo, *more = [part for part in parts if part != "-"]
     if more:
@@ -787,9 +799,7 @@ def _meant(text):
         if more[1:] and more[1] in ("branch", "tag", "commit"):
             more.pop(1)
         ref = more[1:2]
-    if repo.endswith(".git"):
-        repo = repo[:-4]
-    forge = host.lower().split(".")[0]
+    forge = host.split(".")[0]
     return "@".join(["/".join([forge + ":" + org, repo] + more[2:])] + ref)
 
 
@@ -807,7 +817,11 @@ def _built_in(name):
 
 def _printable(text):
     """It on one line, without what could move a cursor."""
-    return "".join([" " if c < " " or c == "\x7f" else c for c in text])
+    data = bytearray(text.encode())
+    for i in range(len(data)):
+        if data[i] < 32 or data[i] == 127:
+            data[i] = 32
+    return data.decode()
 
 
 def _control(text):
@@ -822,7 +836,9 @@ def _is_place(name):
 
 
 def _key(name):
-    """What tells a package: names of an index are the same in any letter case."""
+    """What tells a package: names of an index, and ORG/REPO, are the same in any letter case."""
+    repository = _repository(name)  # forges take any letter case
+    name = repository + name[len(repository) :]
     return _shown(name) if _is_place(name) else name.lower()
 
 
@@ -1459,6 +1475,7 @@ class _Store:
             index = (index or _INDEX,)
         self.indexes = [url.rstrip("/") for url in index]
         for url in self.indexes:
+            _split(url)
             if "://" not in url and not _type(_native(url)):
                 raise InstallError(
                     "there is no index %r: a URL begins with https://; several packages are a list"
@@ -1537,7 +1554,6 @@ class _Store:
             elif line[0] == "dep":
                 self.asks[_key(line[1]), key] = _pinned(line[2])
             place = self.old[-1][2] = lines.place
-        self.fold = _type(self.target + ".MIP") > 0
 
     # ---- resolving
 
@@ -2414,6 +2430,7 @@ class _Store:
 
     def _recover(self):
         # Finishes a commit that was begun, clears up after a run that was not.
+        self.fold = _type(self.target + ".MIP") > 0
         names = left = 0
         try:
             for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
@@ -2428,7 +2445,6 @@ class _Store:
         if names and not left or not names and not _type(self.meta[:-1]):
             return
         self.recovering = True
-        self.fold = _type(self.target + ".MIP") > 0
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
         # when something is written a rename finds the room that there is again.
         try:

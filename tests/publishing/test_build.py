@@ -627,7 +627,7 @@ def test_package_json(tmp_path):
             ["github:o/r", "v1", "more"],
             ["github:o/s", "latest"],
             "https://github.com/o/t",
-            "https://u@h/x.json",
+            "https://h/u@i/x.json",
             ["f", "0.1"],
         ],
     )
@@ -644,7 +644,7 @@ def test_package_json(tmp_path):
         # To upstream and mpremote "latest" would be a branch.
         ["github:o/s", ""],
         ["github:o/t", ""],
-        ["https://u@h/x.json", "latest"],
+        ["https://h/u@i/x.json", "latest"],
         ["f", "0.1"],
     ]
     entry = json.loads((tmp_path / "index" / "index.json").read_text())["packages"][0]

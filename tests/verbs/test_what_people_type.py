@@ -8,7 +8,7 @@ from internet import INDEX, sha256
 from test_sources import GITHUB, GITLAB, WEB, put_local
 
 CODEBERG = "https://codeberg.org/api/v1/repos"
-PYPI = "it begins with none of http https github gitlab codeberg"
+PYPI = "it begins with none of http https codeberg github gitlab"
 
 # What is there: packages of the index, repositories, and files at URLs.
 PACKAGES = {"aioble": "0.6.1", "logging": "1.0", "umqtt.simple": "1.7", "collections.x": "1"}
@@ -39,6 +39,8 @@ INSTALLED = [
     ("github:org/repo/package.json", "github:org/repo@latest"),
     ("GitHub:org/repo", "github:org/repo@latest"),
     ("GITHUB:org/repo@v1.2", "github:org/repo@v1.2"),
+    ("github:org/repo.git", "github:org/repo@latest"),
+    ("github:org/repo.git@v1.2", "github:org/repo@v1.2"),
     ("https://github.com/org/repo", "github:org/repo@latest"),
     ("https://github.com/org/repo/", "github:org/repo@latest"),
     ("https://github.com/org/repo.git", "github:org/repo@latest"),
@@ -73,6 +75,10 @@ INSTALLED = [
     (["aioble", "aioble@0.6.1"], "aioble@0.6.1"),
     (f"{WEB}/lib/m.py?token=XYZZY", f"{WEB}/lib/m.py@latest"),
     ("HTTPS://example.org/lib/m.py", f"{WEB}/lib/m.py@latest"),
+    ("https://Example.ORG/lib", f"{WEB}/lib@latest"),
+    (f"{WEB}/./lib", f"{WEB}/lib@latest"),
+    (f"{WEB}//lib///package.json", f"{WEB}/lib@latest"),
+    (f"{WEB}/a:b/../lib/./m.py", f"{WEB}/lib/m.py@latest"),
     ("./app", "/app@latest"),
     ("app/", "/app@latest"),
     ("./app/package.json", "/app@latest"),
@@ -454,3 +460,29 @@ def test_search_without_a_word(device, server):
     """`search ''` finds everything."""
     (server.root / "index.json").write_text('{"packages": [{"name": "p", "version": "1"}]}')
     assert device.mip("search", "", "-i", server.url, check=True).lines[0].split() == ["p", "1"]
+
+
+def test_one_package_under_two_names(device, net):
+    """A URL in another spelling is the same package; forges take any letter case."""
+    for name in "https://example.org/Lib", f"{GITHUB}/Org/Repo/HEAD":
+        net.put(f"{name}/package.json", '{"urls": [["m.py", "m.py"]]}')
+        net.put(f"{name}/m.py", "m = 1\n")
+    for asked in (
+        ["https://EXAMPLE.org//Lib", "https://example.org/./Lib/"],
+        ["github:Org/Repo"],
+        ["github:Org/Repo", "github:org/repo"],
+    ):
+        device.run(f"import mip; mip.install({asked})", check=True)
+    names = [line[1] for line in device.record() if line[0] == "package"]
+    assert sorted(names) == ["github:Org/Repo", "https://example.org/Lib"]
+
+
+@pytest.mark.parametrize("url", ["https://me:XYZZY@example.org/a.py", "http://me:XYZZY@h/@1"])
+@pytest.mark.parametrize(
+    "call", ["mip.install(URL)", "mip.install('a', URL)", "mip.search('', URL)"]
+)
+def test_a_password_is_not_printed(device, call, url):
+    """A URL with a user is refused before anything says it."""
+    result = device.run(f"import mip; URL = {url!r}; {call}")
+    assert "without a user" in error(result)
+    assert "XYZZY" not in str(result)
