@@ -406,12 +406,9 @@ def _certificates(path):
             yield b"0" + file.read()
         text = b""
         for line in file:
-            if b"-BEGIN CERT" in line:
-                text = b""
-            elif b"-END CERT" in line:
+            if b"-END CERT" in line:
                 yield a2b_base64(text)
-            else:
-                text += line
+            text = b"" if line[:1] == b"-" else text + line
 
 
 def _escaped(url):
@@ -463,7 +460,7 @@ class Session:
                 return answer
             answer.close()
             url = _join(url, answer.location)
-            if answer.place[:6] == "https:" != _split(url)[0][:6] or not answer.location:
+            if answer.place[:6] == "https:" != url[:6].lower() or not answer.location:
                 break
         raise ValueError("redirected to " + _shown(url))
 
@@ -533,11 +530,10 @@ class Session:
         import socket
 
         scheme, _, host = (link.place + "//").split("/")[:3]
-        port = {"http:": 80, "https:": 443}.get(scheme)
-        name, *own = host.split(":")
-        if own and own[0].isdigit():
-            port = int(own[0])
-        if not port or not name or "[" in host or own and not own[0].isdigit():
+        port = {"http:": "80", "https:": "443"}.get(scheme)
+        name, *ports = host.split(":")
+        ports.append(port)
+        if not port or not name or "[" in host or not ports[0].isdigit():
             raise ValueError(_NEITHER)
         head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
         for key, headers in self.headers.items():
@@ -549,7 +545,7 @@ class Session:
         addresses = ()
         trouble = OSError(_UNKNOWN)
         try:
-            addresses = socket.getaddrinfo(name, port)
+            addresses = socket.getaddrinfo(name, int(ports[0]))
         except OSError as e:
             if _ENOMEM in e.args:
                 raise
@@ -812,7 +808,7 @@ def _built_in(name):
     except Exception:  # whatever it lacks
         return False
     finally:
-        sys.path.extend(path)
+        sys.path[:] = path
 
 
 def _printable(text):
@@ -1305,13 +1301,13 @@ class _Store:
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
         # session. missing: whether there was no target to be alone in. fold: whether letter case
-        # is folded, FAT. committed: whether the run, or one before it, was. recovered: whether an
-        # uninstall was finished. changed: whether a file was. staged: whether one is to be.
-        # as_recorded: 1 for an upgrade, 2 if source is fetched where it was asked for.
+        # is folded, FAT. recovered: whether an uninstall was finished. changed: whether a file was.
+        # staged: whether one is to be. as_recorded: 1 for an upgrade, 2 if source is fetched where
+        # it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
         self.missing = not new  # until it is entered: whether it has to be there
-        self.fold = self.committed = self.recovering = self.recovered = False
+        self.fold = self.recovering = self.recovered = False
         self.changed = self.staged = self.as_recorded = False
         self.with_deps = True
         self.state = 0
@@ -1362,6 +1358,7 @@ class _Store:
     def _end(self, error):
         doing = self.doing
         done = self.state == _DONE  # of recover() nothing is said
+        pending = self.state > _BEGUN or self.removal
         gc.collect()
         if getattr(self.session, "unchecked", False):
             print("Servers were not checked: mip.cafile names no certificates")
@@ -1382,7 +1379,7 @@ class _Store:
                     text = "%s: %s" % (package[_NAMED], text)
             if "{MPY_" in text:
                 text += " (for %s %s)" % _platform(_mpy())
-            if self.committed or self.removal:
+            if pending:
                 text += "; the next call finishes it"
                 if code == _ENOSPC:
                     text += ", when a file has been removed"
@@ -1398,7 +1395,6 @@ class _Store:
                 print("Reset the board: %s was loaded before it was replaced" % self.loaded)
             print("Done")
         if isinstance(error, KeyboardInterrupt):
-            pending = self.committed or self.removal
             print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
 
     def _alone(self):
@@ -1656,7 +1652,7 @@ class _Store:
 
     def _forget(self, askers, keys):
         # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
-        for pair in type([])(self.asks):
+        for pair in tuple(self.asks):
             if pair[1] in askers or pair[1] is None and pair[0] in keys:
                 # What was taken for an asker who now asks anew is looked at again.
                 self.again = self.again or self.first and _row(self.packages, pair[0])
@@ -1865,11 +1861,9 @@ class _Store:
         key = entry[1]
         value = entry[2]
         if key == "version":
-            if isinstance(value, (dict, type([]))):
+            if isinstance(value, (dict, type([]))) or _control(str(value) + "."):
                 raise ValueError("bad version")
             if value is not None:
-                if _control(str(value) + "."):
-                    raise ValueError("bad version")
                 package[_SAID] = str(value)
             return False
         if key == "v":
@@ -1914,12 +1908,11 @@ class _Store:
 
     def _source(self, package, url):
         # The URL of a file that is listed in a package.json.
-        ref = package[_VERSION]
+        full = _join(package[_FOUND], url)
+        ref = package[_VERSION] if _same(full, package[_FOUND]) else None
         if _repository(url) and "@" in url:
-            url, ref = url.split("@", 1)
-        elif not _same(_join(package[_FOUND], url), package[_FOUND]):
-            ref = None
-        return _url(_join(package[_FOUND], url), _pinned(ref))
+            full, ref = url.split("@", 1)
+        return _url(full, _pinned(ref))
 
     def _file(self, path, hash, url):
         # Writes the line of a file, and before it that of its directory, if it is to be made.
@@ -2289,12 +2282,10 @@ class _Store:
             self._close()
         self.doing = self.meta + "room"
         self.state = _COMMITTED
-        self.committed = True
         try:
             os.remove(self.doing)
         except OSError:
             self.state = _BEGUN
-            self.committed = False
             raise
         return True
 
@@ -2333,7 +2324,6 @@ class _Store:
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
         # a power cut, it goes on where it was.
         self.state = _COMMITTED
-        self.committed = True
         for kind, name, *_ in self._plan():
             if kind == "planned" and self.recovering:
                 self.packages.append([_key(name)])
@@ -2432,17 +2422,14 @@ class _Store:
         # Finishes a commit that was begun, clears up after a run that was not.
         self.fold = _type(self.target + ".MIP") > 0
         names = left = 0
-        try:
-            for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
-                names += 1
-                left += name != "record"
-                if name.endswith(".rm"):
-                    self.removal = name
-                    self.recovered = True
-        except OSError as e:
-            if e.args[0] not in _MISSING:
-                raise
-        if names and not left or not names and not _type(self.meta[:-1]):
+        there = _type(self.meta[:-1])  # FAT takes no slash at the end
+        for name, *_ in os.ilistdir(self.meta[:-1]) if there else ():
+            names += 1
+            left += name != "record"
+            if name.endswith(".rm"):
+                self.removal = name
+                self.recovered = True
+        if not left and (names or not there):
             return
         self.recovering = True
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only

@@ -486,3 +486,16 @@ def test_a_password_is_not_printed(device, call, url):
     result = device.run(f"import mip; URL = {url!r}; {call}")
     assert "without a user" in error(result)
     assert "XYZZY" not in str(result)
+
+
+def test_an_error_after_a_commit_was_finished(device, net):
+    """Only an error of what is committed says that the next call finishes it."""
+    net.publish("a", "1")
+    device.run("import mip\nmip.install('a')", check=True)
+    meta = device.lib / ".mip"
+    (meta / "new").write_bytes((meta / "record").read_bytes())
+    (meta / "plan").write_text('["mip", 2]\n["end"]\n')
+    text = error(device.run("import mip\nmip.install('none')"))
+    assert "there is no package none" in text
+    assert "the next call finishes it" not in text
+    assert [path.name for path in meta.iterdir()] == ["record"]
