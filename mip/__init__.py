@@ -1301,7 +1301,7 @@ class _Store:
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
         # session. missing: whether there was no target to be alone in. fold: whether letter case
-        # is folded, FAT. recovered: whether an uninstall was finished. changed: whether a file was.
+        # is folded. recovered: whether an uninstall was finished. changed: whether a file was;
         # staged: whether one is to be. as_recorded: 1 for an upgrade, 2 if source is fetched where
         # it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
@@ -1521,12 +1521,17 @@ class _Store:
             self.asks = {}
         # While it is there, nothing has been committed.
         open(self.meta + "room", "wb").close()
-        if wanted:
-            self._resolve(wanted)
-        self._create("new", _FORMAT)
-        self._keep(gone)
-        if wanted:
-            self._stage()
+        while True:
+            if wanted:
+                self._resolve(wanted)
+            self._create("new", _FORMAT)
+            self._keep(gone)
+            if wanted:
+                self._stage()
+            if not self.again:
+                break
+            self._finish()
+            self._unstage()  # and once more, without what is gone
         if self._commit():
             self._reconcile()
             self._warn()
@@ -1638,7 +1643,9 @@ class _Store:
         ):
             raise error
         name = _row(self.old, stuck[0])[3][1]
-        self.failed.append("%s: %s: %s" % (name, self.doing, _reason(error)))
+        if self.doing != name:
+            name += ": " + self.doing
+        self.failed.append("%s: %s" % (name, _reason(error)))
         self.staying += stuck
         # What they asked for is asked for still.
         self.look()
@@ -2020,7 +2027,7 @@ class _Store:
 
     def _stage(self):
         # Fetches the files of the plan that are not in place, and writes the coming record.
-        missing = first = ""
+        missing = ""
         self.number = self.later = number = 0
         self.directory = None
         self.coming = self._plan()
@@ -2036,12 +2043,12 @@ class _Store:
                     self._add(_line("file", line[1], sha))
                 elif len(missing) < _ENTRY:
                     if not missing:
-                        first = self.packages[self.number - 1][_NAMED]
+                        first = self.packages[self.number - 1]
                     missing += " " + _shown(line[3])
         self.number = 0
         if missing:
-            self.doing = first
-            raise ValueError("not found:" + missing)
+            self.doing = first[_NAMED]
+            self._stays(first, ValueError("not found:" + missing))
         if isinstance(self.session, Session):
             self.session.settle()
 
@@ -2475,6 +2482,18 @@ class _Store:
         self._move(coming, self.meta + "new")
         self._reconcile()
 
+    def _unstage(self):
+        # Removes what was staged of the plan, and the directories that were made for it.
+        self.free = None
+        for kind, path, *_ in self._plan():
+            if kind == "get":
+                _remove(self._staged(path))
+                if self.fold:
+                    _remove(self.target + path + "~mip")
+        for kind, path, *above in self._plan():
+            if kind == "dir":
+                _prune(self.target + path + "/", self.target + above[0])
+
     def _clear(self):
         # Removes all but the record; the reserve last, because without it what is there is
         # committed. What says that packages go stays until they are gone.
@@ -2483,14 +2502,7 @@ class _Store:
         if self.state == _DONE:
             self.removal = None
         else:
-            for kind, path, *_ in self._plan():
-                if kind == "get":
-                    _remove(self._staged(path))
-                    if self.fold:
-                        _remove(self.target + path + "~mip")
-            for kind, path, *above in self._plan():
-                if kind == "dir":
-                    _prune(self.target + path + "/", self.target + above[0])
+            self._unstage()
             self._close()
         _remove(self.meta + "new")
         names = [_type(self.meta[:-1])]

@@ -11,6 +11,7 @@ from scenes import (
     MPY,
     cd,
     check,
+    gone,
     install,
     look,
     publish,
@@ -1345,3 +1346,33 @@ def test_pinned_pairs_of_the_public_index(device):
         assert there.files == here.files == upgraded.files
 
     check(device, pair_rows(pinned=True), judge)
+
+
+# --- An upgrade in which a file is gone ---
+
+
+def gone_file_rows():
+    """Two packages; the second file of the next version of a is not there."""
+    for kind in KINDS:
+        for names in "ab", "ba":
+            steps = [publish(name, {f"{name}/m.py": name}) for name in names]
+            steps.append(install(*names))
+            for name in names:
+                files = {f"{name}/new/m.py": name + "1", f"{name}/new/d/m.py": name + "2"}
+                steps.append(publish(name, files, "2"))
+            short = sha256("a2")
+            steps += [gone(f"{INDEX}/file/{short[:2]}/{short}"), upgrade(), upgrade()]
+            yield f"{kind}, {names}", kind, steps
+
+
+def judge_gone_file(seen):
+    for one in seen[1:]:
+        assert one.error.startswith("InstallError: not upgraded: a: not found: ")
+        assert one.versions == {"a": "1", "b": "2"}
+        assert one.files == {"a/m.py": "a", "b/new/m.py": "b1", "b/new/d/m.py": "b2"}
+        assert one.directories == {"a", "b", "b/new", "b/new/d"}
+
+
+def test_a_file_that_is_gone_stops_only_its_package(device):
+    """The others are upgraded, and nothing is left that was staged for it."""
+    check(device, gone_file_rows(), judge_gone_file)

@@ -609,7 +609,6 @@ def other_bytecode(net):
 
 # What goes wrong with a package of two while they are upgraded, and a word that is said.
 BROKEN = [
-    ("missing file", replace_by(404), "file/"),
     ("file with an error", replace_by(500), "file/"),
     ("wrong content", other_content, "file/"),
     ("bytecode of another version", other_bytecode, "file/"),
@@ -618,6 +617,7 @@ BROKEN = [
 # What is wrong with the package itself: it stays as it is, the other one is upgraded.
 GONE = [
     ("missing document", no_document, "y: "),
+    ("missing file", replace_by(404), "y: not found: http://"),
     ("bad document", bad_document, "y/latest.json"),
     ("missing dependency", missing_dependency, "ghost"),
 ]

@@ -78,7 +78,7 @@ FEATURES = {
         "_Store._recover _Store._move _Store._present _size"
     ),
     "Finishing a commit of 1.0.0": "_Store._adopt",
-    "No debris": "_Store._clear _Store._close",
+    "No debris": "_Store._clear _Store._unstage _Store._close",
     "Uninstalling on a full disk": (
         "_Store.remove _Store._finish_removal _Store._only_theirs _Store._left _short"
     ),
