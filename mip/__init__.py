@@ -45,7 +45,7 @@ _NEITHER = const("neither http://HOST nor https://HOST, without a user")
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
 _OTHER = const("the content is not what its hash says")
-_BLANK = const(b"\xef\xbb\xbf \r\n\t")  # in front of a web page
+_BLANK = const(b"\xef\xbb\xbf\xff\xfe\0 \r\n\t\v\f")  # in front of a web page
 _MARK = const(b"\xef\xbb\xbf")  # of the order of bytes, as Windows' editors write it
 _PAGE = const("answered with a web page: a captive portal, or the page of a file?")
 _LISTS = const(("hashes", "urls", "deps"))
@@ -55,6 +55,7 @@ _BUFFER = const(256)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
 _SECTOR = const(512)  # bytes of one of FAT, at least
 _BLOCK = const(96)  # bytes that are read at a time of a file of lines
+_REDIRECTS = const((301, 302, 303, 307, 308))
 _HOPS = const(5)  # redirects that are followed for one URL
 _HEAD = const(16384)  # bytes in the head of an answer, or of a chunk
 _KEPT = const(1024)  # bytes of an answer that are read only to keep the connection
@@ -102,7 +103,10 @@ _WORDS = const(
         ((36,), "the disk is too full for the name"),
         ((111,), "the server refused the connection"),
         ((-2,), "the host is not known: is the board online?"),
-        ((-40, -28288, -30592), "the server and this firmware have no TLS version in common"),
+        (
+            (-40, -28288, -30592),
+            "no TLS version in common, no such host there, or it wants a certificate",
+        ),
         ((-257, -29184), "there is no TLS at that port"),
     )
 )
@@ -416,17 +420,23 @@ def _escaped(url):
     data = url.encode()
     if not data or min(data) > 32 and max(data) < 127:
         return url
-    return "".join([chr(c) if 32 < c < 127 else "%%%02X" % c for c in data])
+    url = ""
+    for c in data:
+        url += chr(c) if 32 < c < 127 else "%%%02X" % c
+    return url
 
 
 def _split(url):
-    """The part of a URL that one connection is for, and the rest as it is sent."""
+    """The part of a URL that one connection is for, in its one spelling, and the rest as it is
+    sent."""
     url = _escaped(url.split("#")[0])
     place = "/".join(url.split("/", 3)[:3]).split("?")[0]
     if "@" in place:  # the password is not to be printed
         raise ValueError(_NEITHER)
     path = url[len(place) :]
-    return place.lower(), path if path[:1] == "/" else "/" + path
+    port = ":443/" if url[:6].lower() == "https:" else ":80/"
+    place = (place.lower() + "/").replace(port, "/")[:-1]
+    return place, path if path[:1] == "/" else "/" + path
 
 
 class Session:
@@ -456,11 +466,13 @@ class Session:
         """
         for _ in range(_HOPS + 1):
             self.answer = answer = self._ask(*_split(url))
-            if answer.status_code // 100 != 3 or answer.location is None:
+            if answer.status_code not in _REDIRECTS or answer.location is None:
                 return answer
             answer.close()
+            if not answer.location:
+                raise ValueError("redirected to a URL that is too long")
             url = _join(url, answer.location)
-            if answer.place[:6] == "https:" != url[:6].lower() or not answer.location:
+            if answer.place[:6] == "https:" != url[:6].lower():
                 break
         raise ValueError("redirected to " + _shown(url))
 
@@ -539,7 +551,8 @@ class Session:
         for key, headers in self.headers.items():
             if key.lower() == (name if scheme == "https:" else "http://" + name):
                 for header in headers.items():
-                    head += "%s: %s\r\n" % header
+                    # Else one with the end of a line would be another one.
+                    head += _printable("%s: %s" % header) + "\r\n"
         link.head = (head + "\r\n").encode()
         gc.collect()
         addresses = ()
@@ -630,7 +643,8 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
 
     A key of `lists` comes once for each element of its value, with `listed` true; so does one
     of `values`, or of `lists` where the value is no list, with the whole value. One entry is
-    in RAM at a time, read by MicroPython's own json; between entries as much is allowed as
+    in RAM at a time, read by MicroPython's own json; one that is too long is an error, or 0 where
+    there are no `values`; between entries as much is allowed as
     there: commas and colons are white space. Raises ValueError when it is not a JSON object.
     """
     text = bytearray()  # the key or entry that is being collected
@@ -641,6 +655,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
     size = i = n = c = brackets = 0  # brackets: in the entry, each takes RAM
     try:
         while True:
+            n = None
             n = _piece(stream, buf)
             if not n:
                 break
@@ -692,15 +707,19 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                         level = depth
                         key = ...
                         continue
-                if key is ... or key in lists or key in values:
+                if brackets < _ENTRY and (key is ... or key in lists or key in values):
                     text.append(c)
                     if len(text) > _ENTRY or brackets > _NESTED:
-                        raise ValueError
+                        if values:
+                            raise ValueError
+                        brackets = _ENTRY  # it is passed over
                 else:
                     text = b"0"  # what is not wanted is not kept
         if level:
             raise ValueError
     except ValueError:
+        if n is None:  # it is not the document's fault
+            raise
         if level and not depth and c == 60:  # "<"
             raise ValueError(_PAGE)
         raise ValueError("not a package.json, from byte %d on" % (size - n + i))
@@ -744,7 +763,7 @@ def _parse(text, version=None):
     if at >= 0:
         version = text[at + 1 :]
         text = text[:at]
-    version = str(version or "")
+    version, own = _unpin(str(version or ""))
     if not text or _control(text + version):
         raise ValueError("%r names no package" % text)
     if "://" in text:
@@ -758,6 +777,8 @@ def _parse(text, version=None):
     if not local:
         text = _directory(text)
     version = _pinned(version)
+    if sha is None:
+        sha = own
     if sha is not None:
         if len(sha) != 64:
             raise ValueError("#sha256= takes 64 digits")
@@ -788,7 +809,9 @@ def _meant(text):
     host = host.lower()
     if host not in _HOSTS or len(parts) < 2:
         return text
-    org, repo, *more = [part for part in parts if part != "-"]
+    org, repo, *more = parts
+    if more[:1] == ["-"]:
+        more.pop(0)
     if more:
         if more[0] not in ("tree", "blob", "src"):
             return text
@@ -1109,9 +1132,9 @@ def _reason(e):
         if code in _PASSING:
             if code > 400:
                 return "the server answers %d" % code
-            return "the connection broke (%s)" % ": ".join([str(arg) for arg in e.args])
+            return "the connection broke (%s)" % ": ".join(map(str, e.args))
     elif not isinstance(e, ValueError):  # of a session
-        text = "%s %s" % (type(e).__name__, text)
+        text = "in session, idle or an argument: %s %s" % (type(e).__name__, text)
     if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
         text = "the server is not to be trusted: " + text
         year = time.gmtime()[0]
@@ -1277,8 +1300,8 @@ class _Store:
             else:
                 raise InstallError("no entry of sys.path ends in /lib: say target=")
         # False: none is needed, to search.
-        self.target = target.rstrip("/") + "/" if target else ""
-        self.meta = self.target + ".mip/"
+        self.target = target
+        self.meta = ""
         self.buf = bytearray(_BUFFER)
         self.doing = self.target  # what an error would be about
         self.files = []  # what is to be closed
@@ -1338,6 +1361,8 @@ class _Store:
             must = self.missing
             self.missing = False
             if self.target:
+                self.target = self.doing = self.target.rstrip("/") + "/"
+                self.meta = self.target + ".mip/"
                 self._alone()
                 if must and not _type(self.meta[:-1]):
                     raise InstallError("%s: nothing is installed there" % self.target)
@@ -1386,7 +1411,8 @@ class _Store:
             elif (
                 isinstance(error, OSError)
                 and code not in _FULL
-                and doing in [self.meta + name for name in ("record", "plan", "new")]
+                and doing.startswith(self.meta)
+                and doing[len(self.meta) :] in ("record", "plan", "new")
             ):
                 text += ": remove it"
             raise InstallError(_printable(text))
@@ -1469,8 +1495,10 @@ class _Store:
         fetches."""
         if not index or isinstance(index, str):
             index = (index or _INDEX,)
-        self.indexes = [url.rstrip("/") for url in index]
-        for url in self.indexes:
+        self.indexes = []
+        for url in index:
+            url = url.rstrip("/")
+            self.indexes.append(url)
             _split(url)
             if "://" not in url and not _type(_native(url)):
                 raise InstallError(
@@ -1654,7 +1682,9 @@ class _Store:
                 if asker == key and need not in self.staying:
                     self.staying.append(need)
         if self.upgrading:
-            self.asks = {pair: self.asks[pair] for pair in self.asks if pair[1] in self.staying}
+            for pair in tuple(self.asks):
+                if pair[1] not in self.staying:
+                    del self.asks[pair]
         self.again = True
 
     def _forget(self, askers, keys):
@@ -1670,7 +1700,8 @@ class _Store:
         if asker is not None and not self.with_deps:
             return
         key = _key(name)
-        name, *query = name.split("?", 1)
+        query = name[len(_shown(name)) :]
+        name = _shown(name)
         asked = None if asker is not None else version or "latest"
         taken = _row(self.packages, key)
         clash = None
@@ -1705,7 +1736,6 @@ class _Store:
                     break
                 at -= 1
             ref = _pinned(ref)
-            query = "".join(["?" + text for text in query])
             self.packages.insert(at, [key, name, ref, sha, asked, None, query, None, 0, ()])
         elif ref not in ("", taken[_VERSION]) or sha not in (None, taken[_HASH]):
             self.doing = name
@@ -1811,11 +1841,13 @@ class _Store:
         if ".." in name or "/" in version:
             raise ValueError("not the name of a package")
         text = name + "@" + (package[_VERSION] or "")
-        if [c for c in b"=<>!~^ " if c in text.encode()]:
-            for c in "=<>!~^ ":
-                text = text.replace(c, "@")
-            text = "@".join([part for part in text.split("@") if part])
-            raise ValueError("there are no ranges, a version is exact: " + text)
+        for c in b"=<>!~^#, ":
+            if c in text.encode():
+                text = text.split("#")[0]
+                for mark in "=<>!~^, ":
+                    text = text.replace(mark, "@")
+                text = "@".join([part for part in text.split("@") if part][:2])
+                raise ValueError("there are no ranges, a version is exact: " + text)
         old = _row(self.old, package[_KEYED])
         mpy = self.mpy
         indexes = self.indexes
@@ -2014,7 +2046,7 @@ class _Store:
         # For the file to be staged, and for those in the same directory that follow.
         self.directory = above = path
         while above and not _type(self.target + above):
-            if _type(self._staged(above)) or above in [ahead for ahead, _, _ in self.ahead]:
+            if _type(self._staged(above)) or _row(self.ahead, above):
                 self._in_the_way(above, b'"')
             above = _above(above)
         if path:
@@ -2105,7 +2137,7 @@ class _Store:
                 self.later += 1
             elif kind == "get":
                 # What is on its way may be the same one.
-                wait = path in [ahead for ahead, _, _ in self.ahead]
+                wait = _row(self.ahead, path)
                 if not wait:
                     early = here = None
                     if len(self.packages) > 1:  # what an earlier package has there
@@ -2169,7 +2201,7 @@ class _Store:
         # Without a hash it may be the page of a portal.
         if not line[2] and _twin(path):
             with open(staged, "rb") as file:
-                if getattr(stream, "html", False) or file.read(_PART).lstrip(_BLANK)[:1] == b"<":
+                if getattr(stream, "html", False) or file.read(_SECTOR).lstrip(_BLANK)[:1] == b"<":
                     raise ValueError(_PAGE)
         self._check(path, staged)
         # The root of a FAT disk, above which it is again, has room for a number of names.
@@ -2505,13 +2537,13 @@ class _Store:
             self._unstage()
             self._close()
         _remove(self.meta + "new")
-        names = [_type(self.meta[:-1])]
-        while names[0]:
-            names = [None]
+        names = _type(self.meta[:-1])
+        while names:
+            names = []
             for name, *_ in os.ilistdir(self.meta[:-1]):
                 if name not in ("record", "room", self.removal) and len(names) < 10:
-                    names.insert(0, name)
-            for name in names[:-1]:
+                    names.append(name)
+            for name in names:
                 self.doing = self.meta + name
                 os.remove(self.doing)
         _remove(self.meta + "room")
@@ -2529,12 +2561,14 @@ class _Store:
         """
         for need, asker in self.asks:
             if asker is not None and need in gone and asker not in gone:
-                names = [_row(self.old, key)[3][1] for key in (need, asker)]
-                raise InstallError("%s is needed by %s" % tuple(names))
+                names = _row(self.old, need)[3][1], _row(self.old, asker)[3][1]
+                raise InstallError("%s is needed by %s" % names)
         self.doing = self.meta
         if len(gone) > _REMOVED:
             raise ValueError("more than %d packages" % _REMOVED)
-        removal = "".join([_short(key)[:8] for key in gone]) + ".rm"
+        removal = ".rm"
+        for key in gone:
+            removal = _short(key)[:8] + removal
         if self.lock:
             self._only_theirs(removal, self._may_go)
         self._open(self.meta + removal, "wb").close()
@@ -2597,7 +2631,7 @@ def _pairs(package, version=None):
         except ValueError as e:
             raise InstallError(e.args[0])
         if ":" not in name and _is_place(name):
-            place = _directory(_join(os.getcwd().rstrip("/") + "/", name))
+            place = _directory(_join(os.getcwd().rstrip("/") + "/", name)) or "/"
             if name[0] not in "./" and name.count("/") == 1 and not _type(place):
                 raise InstallError(
                     "there is no directory %s; a repository is github:%s" % (name, name)
@@ -2640,9 +2674,14 @@ def uninstall(package, target=None):
     with _Store(target) as store:
         store.look()
         gone = []
-        for name, _ in _pairs(package):
-            if _row(store.old, _key(name)):
-                gone.append(_key(name))
+        for name, version in _pairs(package):
+            old = _row(store.old, _key(name))
+            ref = _unpin(version)[0]
+            if old and ref not in ("", old[3][2]):
+                name += "@" + ref
+                old = None
+            if old:
+                gone.append(old[0])
             elif not store.recovered:  # else it is what was interrupted
                 raise InstallError(name + " is not installed")
         return store.remove(gone) if gone else store.recovered
@@ -2730,25 +2769,32 @@ def search(text, index=None, session=None):
     is every word of `text`, letter case aside. Returns how many there are. index and session: as
     for install(). Raises InstallError."""
     count = 0
+    missing = None
     with _Store(False) as store:
         store.connect(index, True, session)
         for url in store.indexes:
             stream = store.open(url + "/index.json")
             if not stream:
-                raise ValueError("not found")
+                missing = store.doing
+                continue
             store.files.append(stream)
             for _, _, package in _entries(stream, store.buf, ("packages",), ()):
+                if package == 0:  # it is too long
+                    continue
                 if not isinstance(package, dict):
                     raise ValueError("bad packages")
-                name, version, about = [
-                    str(package.get(key) or "") for key in ("name", "version", "description")
-                ]
+                name = str(package.get("name") or "")
+                version = str(package.get("version") or "")
+                about = str(package.get("description") or "")
                 for word in text.lower().split():
                     if word not in name.lower() and word not in about.lower():
                         break
                 else:
                     count += 1
                     print(_printable("%s %s %s" % (name, version, about)))
+        if missing:
+            store.doing = missing
+            raise ValueError("not found")
         if not count:
             print("nothing found for", text)
     return count

@@ -7,6 +7,7 @@ import struct
 import threading
 
 import pytest
+from device import error
 from mip_index import server as mip_server
 from mip_index.server import Reply, Server
 
@@ -478,6 +479,21 @@ def test_a_redirect_without_location_is_an_answer(device, server):
     assert got == [(304, b""), (302, b"somewhere")]
 
 
+@pytest.mark.parametrize("status", [300, 304, 305, 399])
+def test_statuses_that_do_not_redirect(device, server, status):
+    """Other 3xx answers are answers, whatever their Location."""
+    server.routes["/a"] = Reply(status, {"Location": "/b"})
+    server.routes["/b"] = Reply(body=b"here")
+    assert fetch(device, server.url + "/a") == [(status, b"")]
+
+
+def test_a_location_that_is_too_long(device, server):
+    """It is said that it is, and not where it comes from."""
+    server.routes["/a.py"] = Reply(302, {"Location": "/b" * 2000})
+    result = device.run(f"import mip; mip.install({server.url + '/a.py'!r})")
+    assert error(result).endswith("/a.py: redirected to a URL that is too long")
+
+
 def test_a_redirect_to_another_host(device, server, tmp_path):
     """A redirect to another host is followed, and the request names that host."""
     server.routes["/a"] = Reply(302, {"Location": "http://two.test/b"})
@@ -838,6 +854,21 @@ def test_the_request(device):
             b"Accept-Encoding: identity\r\n\r\n" % server.port
         ]
     ]
+
+
+HEADER = """
+import mip, sys
+session = mip.Session({"http://127.0.0.1": {"A": "b\\r\\nX: y", "C\\nD": "e\\n"}})
+session.get(sys.argv[1]).close()
+"""
+
+
+def test_a_header_adds_no_lines_to_the_request(device):
+    """The ends of lines in what is given as a header are spaces."""
+    with RawServer([READ, sized(b"hello")]) as server:
+        device.run(HEADER, server.url + "/a", check=True)
+    ((request,),) = server.requests
+    assert sorted(request.rstrip(b"\r\n").split(b"\r\n")[4:]) == [b"A: b  X: y", b"C D: e "]
 
 
 @pytest.mark.parametrize(

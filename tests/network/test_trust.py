@@ -537,3 +537,11 @@ def test_no_bytecode(device, server):
     assert said == ["There is no bytecode of x"]
     assert device.tree() == {"x.py": body}
     assert "no bytecode" not in device.mip("upgrade", "-i", server.url, "--no-mpy").out
+
+
+@pytest.mark.parametrize("code", [-30592, -28288, -40])
+def test_a_refused_handshake(device, code):
+    """A fatal alert may mean each of three things, which are said."""
+    out = device.run(f"import mip; print(mip._reason(OSError({code}, 'X')))", check=True).out
+    for words in "no TLS version", "no such host", "wants a certificate":
+        assert words in out

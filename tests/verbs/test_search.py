@@ -111,3 +111,21 @@ def test_an_index_that_cannot_be_searched(device, server, data, said):
     (line,) = search(device, "x", index)
     assert line.startswith("InstallError " + index + "/index.json: ")
     assert said in line
+
+
+def test_an_index_without_a_list(device, server):
+    """The others are searched; which one has no list is an error in the end."""
+    one, two = put(server, [], "one"), put(server, PACKAGES, "two")
+    (server.root / "one" / "index.json").unlink()
+    lines = search(device, "bluetooth", [one, two])
+    assert lines[0].startswith("aioble ")
+    assert lines[1:] == [f"InstallError {one}/index.json: not found"]
+
+
+@pytest.mark.parametrize(
+    "large", [{"description": "d" * 5000}, {"x": json.loads("[" * 20 + "]" * 20)}]
+)
+def test_an_entry_that_is_too_large(device, server, large):
+    """It is passed over, and what comes behind it is found."""
+    lines = search(device, "aioble", put(server, [{"name": "aioble2", **large}, *PACKAGES]))
+    assert [line.split()[0] for line in lines] == ["aioble"]

@@ -76,6 +76,7 @@ INSTALLED = [
     (f"{WEB}/lib/m.py?token=XYZZY", f"{WEB}/lib/m.py@latest"),
     ("HTTPS://example.org/lib/m.py", f"{WEB}/lib/m.py@latest"),
     ("https://Example.ORG/lib", f"{WEB}/lib@latest"),
+    ("https://example.org:443/lib", f"{WEB}/lib@latest"),
     (f"{WEB}/./lib", f"{WEB}/lib@latest"),
     (f"{WEB}//lib///package.json", f"{WEB}/lib@latest"),
     (f"{WEB}/a:b/../lib/./m.py", f"{WEB}/lib/m.py@latest"),
@@ -96,6 +97,9 @@ REFUSED = [
     ("aioble==0.6.1", "a version is exact: aioble@0.6.1"),
     ("aioble>=0.6", "a version is exact: aioble@0.6"),
     ("aioble~=0.6", "a version is exact: aioble@0.6"),
+    ("aioble>0.6,<2", "a version is exact: aioble@0.6"),
+    ("aioble#egg=aioble", "a version is exact: aioble"),
+    ("aioble # Bluetooth", "a version is exact: aioble"),
     ("aioble @ 0.6.1", "a version is exact: aioble@0.6.1"),
     ("aioble@^0.6", "a version is exact: aioble@0.6"),
     ("org/repo", "a repository is github:org/repo"),
@@ -116,6 +120,7 @@ REFUSED = [
     ("https://example.org:/m.py", "neither http://HOST nor https://HOST"),
     ("https://example.org:abc/m.py", "neither http://HOST nor https://HOST"),
     (".", "there is no package /"),
+    ("/", "there is no package /"),
     ("https://github.com/org/none", "there is no package github:org/none"),
     ("github:org/repo@v9", "there is no package github:org/repo at v9"),
     ("./none", "there is no package /"),
@@ -138,6 +143,7 @@ CALLS = [
     ({"version": 1.7}, "umqtt.simple", None),
     ({"version": "1.7"}, "umqtt.simple", None),
     ({"version": ""}, "umqtt.simple", None),
+    ({"version": "1.7#sha256=00"}, "umqtt.simple", "64 digits"),
     ({"index": "logging"}, "aioble", "several packages are a list"),
     ({"index": "micropython.org/pi/v2"}, "aioble", "a URL begins with https://"),
     ({"index": "gopher://micropython.org/pi/v2"}, "aioble", "neither http://HOST"),
@@ -499,3 +505,76 @@ def test_an_error_after_a_commit_was_finished(device, net):
     assert "there is no package none" in text
     assert "the next call finishes it" not in text
     assert [path.name for path in meta.iterdir()] == ["record"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "mip.install('a', target=5)",
+        "mip.install('a', target=b'/lib')",
+        "mip.uninstall('a', target={1: 2})",
+        "mip.list(5)",
+        "mip.install('a', index=5)",
+        "mip.install('a', index=[None])",
+        "mip.install('a', session=5)",
+        "mip.install('a', session=mip.Session(5))",
+        "mip.install('a', session=mip.Session(timeout='5'))",
+        "mip.search(5)",
+        "mip.search(None)",
+    ],
+)
+def test_another_type(device, net, call):
+    """What is of a type that mip cannot use is an InstallError, in words."""
+    found = {"packages": [{"name": "p"}]}
+    net.put(f"{INDEX}/index.json", json.dumps(found))
+    net.publish("a")
+    assert "in session, idle or an argument: " in error(device.run(f"import mip\n{call}"))
+
+
+@pytest.mark.parametrize("package", [None, 5, b"a", {"a": 1}, ["a", None]])
+def test_a_package_of_another_type(device, package):
+    """So it is with packages, for every verb that takes them."""
+    for verb in "install", "uninstall", "upgrade":
+        if package is not None or verb != "upgrade":
+            text = error(device.run(f"import mip\nmip.{verb}({package!r}, target='.mip/../')"))
+            assert "names no package" in text or "nothing is installed" in text
+
+
+def test_an_error_of_idle_is_not_the_documents(device, typed):
+    """What goes wrong while a package.json is read is called what it is."""
+    call = "mip.install('./app/package.json')"
+    text = error(device.run(f"import mip\ndef idle(): int('dog')\nmip.idle = idle\n{call}"))
+    assert "not a package.json" not in text
+    assert "invalid syntax for integer" in text
+
+
+BAD_CHUNK = """
+import mip
+
+class Session:
+    status_code = 200
+    raw = property(lambda self: self)
+    def get(self, url): return self
+    def readinto(self, buf): raise ValueError("bad chunk")
+    def close(self): pass
+
+mip.install("http://h/p", session=Session())
+"""
+
+
+def test_an_error_of_the_network_is_not_the_documents(device):
+    """So it is with what the server sends around it."""
+    assert error(device.run(BAD_CHUNK)).endswith("package.json: bad chunk")
+
+
+def test_another_version_is_not_uninstalled(device, net):
+    """uninstall() takes the version that is installed, as list() prints it, or none."""
+    net.publish("a", "1.0")
+    net.put(f"{WEB}/m.py", "m = 1\n")
+    pinned = f"{WEB}/m.py#sha256={sha256(b'm = 1' + bytes([10]))}"
+    device.run(f"import mip\nmip.install(['a', {pinned!r}])", check=True)
+    assert "a@9 is not installed" in error(device.run("import mip\nmip.uninstall('a@9')"))
+    listed = device.run("import mip\nmip.list()", check=True).lines
+    assert "a@1.0" in listed
+    device.run(f"import mip\nmip.uninstall({listed!r})", check=True)
+    assert device.tree() == {}
