@@ -78,6 +78,8 @@ def _known(word, words):
     # A wrong word costs one more look at the list if it is said what was meant.
     if word not in words:
         near = [known for known in words if known[:3] == word[:3]]
+        if word in ("remove", "rm", "delete"):
+            near = ["uninstall"]
         raise ValueError("unknown " + word + (": did you mean %s?" % near[0] if near else ""))
 
 
@@ -110,7 +112,10 @@ def _parse(words):
         if word == "-r":
             try:
                 with open(value) as file:
-                    listed += [line.strip() for line in file if line.strip()[:1] not in ("", "#")]
+                    for line in file:
+                        line = (" " + line).split(" #")[0].strip()
+                        if line:
+                            listed.append(line)
             except (OSError, ValueError):
                 raise ValueError("cannot read " + value)
             continue
@@ -134,7 +139,8 @@ def _parse(words):
         raise ValueError(verb + " takes no -r")
     names += listed
     if takes < 2 and bool(names) != takes:
-        raise ValueError("%s takes %s" % (verb, "a package" if takes else "no package"))
+        what = "a word" if verb == "search" else "a package" if takes else "no package"
+        raise ValueError("%s takes %s" % (verb, what))
     for key in options:
         if key not in allowed.split():
             raise ValueError("%s takes no --%s" % (verb, key))

@@ -275,6 +275,22 @@ def test_a_wrong_option_is_named(device, option):
     assert option.split("=")[0] in reason
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("search", "search takes a word;"),
+        ("install", "install takes a package;"),
+        ("remove crc", "unknown remove: did you mean uninstall?"),
+        ("rm crc", "did you mean uninstall?"),
+        ("delete crc", "did you mean uninstall?"),
+        ("instal crc", "did you mean install?"),
+    ],
+)
+def test_what_was_meant(device, line, said):
+    """The reason for refusing a command line says what to type instead."""
+    assert said in device.mip(*line.split()).err
+
+
 # --- The other verbs ---
 
 

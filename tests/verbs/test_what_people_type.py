@@ -301,7 +301,9 @@ def test_what_list_prints_is_a_file_to_install(device, net):
         net.publish(name, "1")
     device.mip("install", "one", "two", check=True)
     listed = device.mip("list", check=True).out
-    (device.work / "list.txt").write_text(f"# what it needs\n\n{listed}")
+    (device.work / "list.txt").write_text(
+        f"# what it needs\n \n #\n{listed}".replace("@1", "@1 # this")
+    )
     device.mip("install", "-r", "list.txt", "--target", "again", check=True)
     assert device.tree(device.work / "again") == device.tree()
 

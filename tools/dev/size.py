@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # smaller, too.
 BUDGETS = (
     ("mip/__init__.py", 29856, 16384, 14336),
-    ("mip/__main__.py", 3345, 2800, 2400),
+    ("mip/__main__.py", 3397, 2800, 2400),
 )
 
 
