@@ -855,9 +855,7 @@ def _is_place(name):
 
 
 def _key(name):
-    """What tells a package: names of an index, and ORG/REPO, are the same in any letter case."""
-    repository = _repository(name)  # forges take any letter case
-    name = repository + name[len(repository) :]
+    """What tells a package: names of an index are the same in any letter case."""
     return _shown(name) if _is_place(name) else name.lower()
 
 
@@ -1583,6 +1581,7 @@ class _Store:
             elif line[0] == "dep":
                 self.asks[_key(line[1]), key] = _pinned(line[2])
             place = self.old[-1][2] = lines.place
+        self.fold = _type(self.target + ".MIP") > 0
 
     # ---- resolving
 
@@ -2459,18 +2458,21 @@ class _Store:
 
     def _recover(self):
         # Finishes a commit that was begun, clears up after a run that was not.
-        self.fold = _type(self.target + ".MIP") > 0
         names = left = 0
-        there = _type(self.meta[:-1])  # FAT takes no slash at the end
-        for name, *_ in os.ilistdir(self.meta[:-1]) if there else ():
-            names += 1
-            left += name != "record"
-            if name.endswith(".rm"):
-                self.removal = name
-                self.recovered = True
-        if not left and (names or not there):
+        try:
+            for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
+                names += 1
+                left += name != "record"
+                if name.endswith(".rm"):
+                    self.removal = name
+                    self.recovered = True
+        except OSError as e:
+            if e.args[0] not in _MISSING:
+                raise
+        if names and not left or not names and not _type(self.meta[:-1]):
             return
         self.recovering = True
+        self.fold = _type(self.target + ".MIP") > 0
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
         # when something is written a rename finds the room that there is again.
         try:

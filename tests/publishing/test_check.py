@@ -776,12 +776,12 @@ def test_an_index(tmp_path):
 
 
 def test_an_index_that_cannot_be_searched(device, tmp_path):
-    """A package with so many versions that a board cannot search the index is named."""
+    """A package with so many versions that a board passes over it is named."""
     (tmp_path / "index.json").write_text(json.dumps({"v": 2, "packages": [MANY_VERSIONS]}))
     (error,) = errors(check(str(tmp_path), session=DISK))
     assert "many: more than 4096 bytes" in error
     searched = device.run(f"import mip; mip.search('many', index={str(tmp_path)!r})")
-    assert searched.status == 1 and "index.json: not a package.json" in searched.out
+    assert searched.lines == ["nothing found for many"]
 
 
 MANY_VERSIONS = {"name": "many", "version": "1", "description": "x" * 4096, "versions": {}}

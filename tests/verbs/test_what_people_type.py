@@ -471,14 +471,13 @@ def test_search_without_a_word(device, server):
 
 
 def test_one_package_under_two_names(device, net):
-    """A URL in another spelling is the same package; forges take any letter case."""
+    """A URL in another spelling is the same package."""
     for name in "https://example.org/Lib", f"{GITHUB}/Org/Repo/HEAD":
         net.put(f"{name}/package.json", '{"urls": [["m.py", "m.py"]]}')
         net.put(f"{name}/m.py", "m = 1\n")
     for asked in (
-        ["https://EXAMPLE.org//Lib", "https://example.org/./Lib/"],
-        ["github:Org/Repo"],
-        ["github:Org/Repo", "github:org/repo"],
+        ["https://EXAMPLE.org//Lib", "https://example.org/./Lib/", "https://example.org:443/Lib"],
+        ["github:Org/Repo", "github:Org/Repo.git", "https://GitHub.com/Org/Repo/"],
     ):
         device.run(f"import mip; mip.install({asked})", check=True)
     names = [line[1] for line in device.record() if line[0] == "package"]
