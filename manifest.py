@@ -1,6 +1,8 @@
 # ruff: noqa: F821  (the names used here are given by MicroPython's build)
 # Option cmdline: whether `micropython -m mip` is frozen, too; True if it is not given.
-options.defaults(cmdline=True)
+# Option without: what this firmware can do without, such as "search native": the switches at the
+# top of mip/__init__.py in lower case, or "all" of them. docs/sizes.md says what each costs.
+options.defaults(cmdline=True, without="")
 metadata(
     version="1.0.0",
     description="Installs packages on the device: whole files, verified, recorded.",
@@ -12,6 +14,38 @@ metadata(
 # end than firmware may not know libraries.
 if "add_library" in globals():
     add_library("mip", "manifests", prepend=True)
-package("mip", files=["__init__.py"], opt=3)
+
+
+def library(words):
+    """The directory that has mip/__init__.py with these switches off; None: as it is here.
+
+    Raises ValueError for a word that is no switch.
+    """
+    import atexit
+    import os
+    import re
+    import shutil
+    import tempfile
+
+    if not words:
+        return None
+    with open("mip/__init__.py", encoding="utf-8") as file:
+        text = file.read()
+    known = [name.lower() for name in re.findall(r"^_([A-Z]+) = const\(1\)  #", text, re.M)]
+    for word in known if words == ["all"] else words:
+        if word not in known:
+            raise ValueError(f"without={word!r}: mip knows all, or some of {' '.join(known)}")
+        text = text.replace(f"\n_{word.upper()} = const(1)", f"\n_{word.upper()} = const(0)")
+    # A manifest does not know where the build is. What is here is new, so it is compiled anew,
+    # whatever an earlier build had left out.
+    directory = tempfile.mkdtemp(prefix="mip-")
+    atexit.register(shutil.rmtree, directory)
+    os.mkdir(os.path.join(directory, "mip"))
+    with open(os.path.join(directory, "mip", "__init__.py"), "w", encoding="utf-8") as file:
+        file.write(text)
+    return directory
+
+
+package("mip", files=["__init__.py"], base_path=library(options.without.split()) or ".", opt=3)
 if options.cmdline:
     package("mip", files=["__main__.py"], opt=3)

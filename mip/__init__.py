@@ -18,6 +18,20 @@ from binascii import a2b_base64, hexlify
 from hashlib import sha256
 from micropython import const
 
+# What a build can do without. manifest.py's without= takes these names in lower case and writes 0
+# for 1; the compiler drops what is behind. docs/sizes.md says what each costs and what one loses.
+
+_SEARCH = const(1)  # search()
+_VERIFY = const(1)  # verify()
+_MANAGE = const(1)  # list(), upgrade(), uninstall(); finishing a commit of 1.0.0
+_NATIVE = const(1)  # native code, and a look at whether this firmware loads a .mpy file
+_AHEAD = const(1)  # requests that are sent before the last answer has come
+_RETRIES = const(1)  # trying again what may pass
+_PAGES = const(1)  # names as a browser shows them: https://github.com/ORG/REPO
+_ADVICE = const(1)  # what to do about an error; what is replaced, hidden, or not protected
+_BOOT = const(1)  # no request for what is pinned and in place
+_UNIX = const(1)  # two processes at once, and files that may not be removed
+
 # ---- 1. constants, InstallError --------------------------------------------------------
 
 __version__ = "1.0.0"
@@ -79,7 +93,7 @@ _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is add
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
 _RATE = const(64)  # bytes a second of a body, once it is four times Session.timeout old
-_AHEAD = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
+_SENT = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
 _YEAR = const(2026)  # a clock before is wrong
 
 # What may pass: errno values of a connection that broke or stalled, statuses of busy servers.
@@ -132,6 +146,14 @@ class InstallError(Exception):
     """What mip could not do, in one line: what was being done, to what, and why it failed."""
 
 
+_WITHOUT = const("this mip was built without ")
+
+if not (_SEARCH and _VERIFY and _MANAGE):
+
+    def __getattr__(name):
+        raise AttributeError(_WITHOUT + name)
+
+
 # ---- 2. the HTTP session ---------------------------------------------------------------
 
 
@@ -165,7 +187,10 @@ def _number(text, base):
 
 def _mark(path):
     # What tells paths apart and takes no RAM: hash() has 8 bits on some boards.
-    return int.from_bytes(sha256(path.encode()).digest()[:3], "big")
+    mark = 0
+    for c in path.encode():
+        mark = mark * 33 + c & 0xFFFFFF
+    return mark
 
 
 class _Connection:
@@ -357,7 +382,11 @@ class _Connection:
     def readinto(self, buf):
         """Reads what there is of the body into `buf`, returns how many bytes; 0 is the end."""
         if self.chunked and not self.left:
-            self._chunk()
+            # The head of a chunk; the last one is empty and followed by trailers.
+            self.room = _HEAD
+            self.left = _number(self._line().split(b";")[0].strip().lower(), 16)
+            while not self.left and self.chunked:
+                self.chunked = self._line() != b"\r\n"
         if self.left == 0:
             return 0
         size = len(buf)
@@ -376,13 +405,6 @@ class _Connection:
             if self.chunked and not self.left and self._line() != b"\r\n":
                 raise ValueError("bad chunk")
         return n
-
-    def _chunk(self):
-        # The head of a chunk; the last one is empty and followed by trailers.
-        self.room = _HEAD
-        self.left = _number(self._line().split(b";")[0].strip().lower(), 16)
-        while not self.left and self.chunked:
-            self.chunked = self._line() != b"\r\n"
 
     def close(self):
         """Ends this answer. The connection is kept if it can carry another one."""
@@ -476,24 +498,26 @@ class Session:
                 break
         raise ValueError("redirected to " + _shown(url))
 
-    def send(self, url):
-        """Asks for `url` ahead of its get(), if that may be: returns whether it was sent.
+    if _AHEAD:
 
-        What was sent comes first, and in the order in which it was sent.
-        """
-        place, path = _split(url)
-        link = self._link(place)
-        # A connection has shown that it is kept when it has answered once.
-        if self.alone or not link or not link.stream or len(link.sent) > _AHEAD:
-            return False
-        try:
-            link.send(path)
-            return True
-        except BaseException as e:
-            link.drop()  # it may be in the middle of a request
-            if not isinstance(e, OSError):
-                raise
-            return False
+        def send(self, url):
+            """Asks for `url` ahead of its get(), if that may be: returns whether it was sent.
+
+            What was sent comes first, and in the order in which it was sent.
+            """
+            place, path = _split(url)
+            link = self._link(place)
+            # A connection has shown that it is kept when it has answered once.
+            if self.alone or not link or not link.stream or len(link.sent) > _SENT:
+                return False
+            try:
+                link.send(path)
+                return True
+            except BaseException as e:
+                link.drop()  # it may be in the middle of a request
+                if not isinstance(e, OSError):
+                    raise
+                return False
 
     def settle(self):
         """Raises ValueError when a server has sent more than it was asked for."""
@@ -792,46 +816,55 @@ def _directory(text):
     return text[: -len(_JSON)] if text.endswith(_JSON) else text
 
 
-def _meant(text):
-    """What was meant by a page of a forge, and by capitals where they do not matter."""
-    prefix = text.split("/")[0].split("@")[0]
-    if ":" in prefix:
-        prefix, rest = text.split(":", 1)
-        prefix = prefix.lower()
-        text = prefix + ":" + rest
-        if prefix not in _FORGES and prefix not in ("http", "https"):
-            raise ValueError(
-                "%r names no package: it begins with none of http https %s"
-                % (text, " ".join(sorted(_FORGES)))
-            )
-    page, *ref = text.split("://")[-1].split("@", 1)
-    host, *parts = page.rstrip("/").split("/")
-    host = host.lower()
-    if host not in _HOSTS or len(parts) < 2:
-        return text
-    org, repo, *more = parts
-    if more[:1] == ["-"]:
-        more.pop(0)
-    if more:
-        if more[0] not in ("tree", "blob", "src"):
+if _PAGES:
+
+    def _meant(text):
+        """What was meant by a page of a forge, and by capitals where they do not matter."""
+        prefix = text.split("/")[0].split("@")[0]
+        if ":" in prefix:
+            prefix, rest = text.split(":", 1)
+            prefix = prefix.lower()
+            text = prefix + ":" + rest
+            if prefix not in _FORGES and prefix not in ("http", "https"):
+                raise ValueError(
+                    "%r names no package: it begins with none of http https %s"
+                    % (text, " ".join(sorted(_FORGES)))
+                )
+        page, *ref = text.split("://")[-1].split("@", 1)
+        host, *parts = page.rstrip("/").split("/")
+        host = host.lower()
+        if host not in _HOSTS or len(parts) < 2:
             return text
-        if more[1:] and more[1] in ("branch", "tag", "commit"):
-            more.pop(1)
-        ref = more[1:2]
-    forge = host.split(".")[0]
-    return "@".join(["/".join([forge + ":" + org, repo] + more[2:])] + ref)
+        org, repo, *more = parts
+        if more[:1] == ["-"]:
+            more.pop(0)
+        if more:
+            if more[0] not in ("tree", "blob", "src"):
+                return text
+            if more[1:] and more[1] in ("branch", "tag", "commit"):
+                more.pop(1)
+            ref = more[1:2]
+        forge = host.split(".")[0]
+        return "@".join(["/".join([forge + ":" + org, repo] + more[2:])] + ref)
+
+else:
+
+    def _meant(text):
+        return text
 
 
-def _built_in(name):
-    """Whether a module is a part of the firmware."""
-    path = sys.path[:]
-    sys.path.clear()
-    try:
-        return bool(__import__(name))
-    except Exception:  # whatever it lacks
-        return False
-    finally:
-        sys.path[:] = path
+if _ADVICE:
+
+    def _built_in(name):
+        """Whether a module is a part of the firmware."""
+        path = sys.path[:]
+        sys.path.clear()
+        try:
+            return bool(__import__(name))
+        except Exception:  # whatever it lacks
+            return False
+        finally:
+            sys.path[:] = path
 
 
 def _printable(text):
@@ -1075,83 +1108,108 @@ def _remove(path):
             raise
 
 
-# The architectures of native code, in the order of their numbers.
-_ARCHITECTURES = const(
-    "bytecode x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin"
-    " rv32imc rv64imc"
-)
-
-
 def _mpy():
     """What .mpy files this firmware loads, as a tag: the version, the sub-version << 8, the
     architecture << 10, its flags << 16. 0: none."""
     return getattr(sys.implementation, "_mpy", 0)
 
 
-def _platform(tag):
-    """The names of the architecture and of the version in a tag."""
-    arch = tag >> 10 & 15
-    names = _ARCHITECTURES.split()[arch:]
-    return names[0] if names else str(arch), "%d.%d" % (tag & 255, tag >> 8 & 3)
-
-
-def _fits(tag):
-    """Whether this firmware loads code with this tag."""
-    mine = _mpy()
-    arch = tag >> 10 & 15
-    own = mine >> 10 & 15
-    # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
-    return not (
-        (tag ^ mine) & (0x3FF if arch else 0xFF)
-        or arch not in (0, own)
-        and not 4 <= arch < own < 9
-        or (tag & ~mine) >> 16
+if _NATIVE:
+    # The architectures of native code, in the order of their numbers.
+    _ARCHITECTURES = const(
+        "bytecode x86 x64 armv6 armv6m armv7m armv7em armv7emsp armv7emdp xtensa xtensawin"
+        " rv32imc rv64imc"
     )
 
+    def _platform(tag):
+        """The names of the architecture and of the version in a tag."""
+        arch = tag >> 10 & 15
+        names = _ARCHITECTURES.split()[arch:]
+        return names[0] if names else str(arch), "%d.%d" % (tag & 255, tag >> 8 & 3)
 
-def _native(url):
-    """The URL for this firmware."""
-    if "{" in url:
-        arch, version = _platform(_mpy())
-        url = url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
-    return url
+    def _fits(tag):
+        """Whether this firmware loads code with this tag."""
+        mine = _mpy()
+        arch = tag >> 10 & 15
+        own = mine >> 10 & 15
+        # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
+        return not (
+            (tag ^ mine) & (0x3FF if arch else 0xFF)
+            or arch not in (0, own)
+            and not 4 <= arch < own < 9
+            or (tag & ~mine) >> 16
+        )
+
+    def _native(url):
+        """The URL for this firmware."""
+        if "{" in url:
+            arch, version = _platform(_mpy())
+            url = url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
+        return url
+
+    def _unloadable(path):
+        """Why this firmware cannot load the .mpy file at `path`, or None when it can."""
+        with open(path, "rb") as file:
+            head = file.read(16)
+        if len(head) < 5 or head[0] != 77:
+            return "is not bytecode"
+        tag = head[1] | (head[2] & 63) << 8
+        if not tag >> 10:
+            tag &= 255
+        needs = 0
+        for c in head[4:] if head[2] & 64 else b"":
+            needs = needs << 7 | c & 127
+            if c < 128:
+                break
+        tag |= needs << 16
+        if not _fits(tag) or head[2] & 64 and not _mpy() >> 16 or head[2] & 128:
+            kind = "native code for " if tag >> 10 else ""
+            return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
+
+else:
+
+    def _platform(tag):
+        return "bytecode", tag & 255
+
+    def _fits(tag):
+        return tag == _mpy() & 255
+
+    def _native(url):
+        return url
+
+    def _unloadable(path):
+        return None
 
 
-def _reason(e):
-    """What an OSError or ValueError means to people."""
-    code = e.args[0] if e.args else ""
-    text = " ".join(str(e).split())  # mbedtls breaks lines
-    if code in _NO_MEMORY:
-        return "out of memory, with %d bytes free" % gc.mem_free()
-    if isinstance(e, OSError):
-        for codes, words in _WORDS:
-            if code in codes:
-                return words
-        if code in _PASSING:
-            if code > 400:
-                return "the server answers %d" % code
-            return "the connection broke (%s)" % ": ".join(map(str, e.args))
-    elif not isinstance(e, ValueError):  # of a session
-        text = "in session, idle or an argument: %s %s" % (type(e).__name__, text)
-    if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
-        text = "the server is not to be trusted: " + text
-        year = time.gmtime()[0]
-        if year < _YEAR:
-            text += "; the clock says %d: ntptime.settime()" % year
-    return text
+if _ADVICE:
 
+    def _reason(e):
+        """What an OSError or ValueError means to people."""
+        code = e.args[0] if e.args else ""
+        text = " ".join(str(e).split())  # mbedtls breaks lines
+        if code in _NO_MEMORY:
+            return "out of memory, with %d bytes free" % gc.mem_free()
+        if isinstance(e, OSError):
+            for codes, words in _WORDS:
+                if code in codes:
+                    return words
+            if code in _PASSING:
+                if code > 400:
+                    return "the server answers %d" % code
+                return "the connection broke (%s)" % ": ".join(map(str, e.args))
+        elif not isinstance(e, ValueError):  # of a session
+            text = "in session, idle or an argument: %s %s" % (type(e).__name__, text)
+        if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
+            text = "the server is not to be trusted: " + text
+            year = time.gmtime()[0]
+            if year < _YEAR:
+                text += "; the clock says %d: ntptime.settime()" % year
+        return text
 
-def _three(entry):
-    """The first three elements of a list in an entry of a package.json; the first are strings."""
-    listed, key, value = entry
-    if isinstance(value, str) and key == "deps":
-        value = [value]
-    if not listed or not isinstance(value, type([])) or not value:
-        raise ValueError("bad " + key)
-    for text in value[:2]:
-        if not isinstance(text, str):
-            raise ValueError("bad " + key)
-    return value + [None, None]
+else:
+
+    def _reason(e):
+        return "%s %s" % (type(e).__name__, " ".join(str(e).split()))
 
 
 # ---- 5. the store: plan, stage, commit, reconcile ---------------------------------------
@@ -1197,26 +1255,6 @@ def _sha(path, buf):
     if kind:
         with open(path, "rb") as file:
             return _copy(file, None, buf)
-
-
-def _unloadable(path):
-    """Why this firmware cannot load the .mpy file at `path`, or None when it can."""
-    with open(path, "rb") as file:
-        head = file.read(16)
-    if len(head) < 5 or head[0] != 77:
-        return "is not bytecode"
-    tag = head[1] | (head[2] & 63) << 8
-    if not tag >> 10:
-        tag &= 255
-    needs = 0
-    for c in head[4:] if head[2] & 64 else b"":
-        needs = needs << 7 | c & 127
-        if c < 128:
-            break
-    tag |= needs << 16
-    if not _fits(tag) or head[2] & 64 and not _mpy() >> 16 or head[2] & 128:
-        kind = "native code for " if tag >> 10 else ""
-        return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
 
 
 def _matches(sha, wanted):
@@ -1361,7 +1399,8 @@ class _Store:
             if self.target:
                 self.target = self.doing = self.target.rstrip("/") + "/"
                 self.meta = self.target + ".mip/"
-                self._alone()
+                if _UNIX:
+                    self._alone()
                 if must and not _type(self.meta[:-1]):
                     raise InstallError("%s: nothing is installed there" % self.target)
                 self._recover()
@@ -1375,7 +1414,7 @@ class _Store:
             self._end(error)
         finally:
             _busy.clear()
-            if self.lock:
+            if _UNIX and self.lock:
                 self.lock.close()
 
     def _end(self, error):
@@ -1393,6 +1432,18 @@ class _Store:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, Exception) and not isinstance(error, InstallError):
+            raise InstallError(_printable(self._told(error, doing, pending)))
+        if done and not error:
+            if self.loaded:
+                print("Reset the board: %s was loaded before it was replaced" % self.loaded)
+            print("Done")
+        if isinstance(error, KeyboardInterrupt):
+            print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
+
+    if _ADVICE:
+
+        def _told(self, error, doing, pending):
+            # What went wrong, with what to do about it.
             code = error.args[0] if error.args else None
             if isinstance(error, OSError) and code in _DISK and "//" in doing:
                 doing = self.target  # where the plan was being written
@@ -1413,37 +1464,38 @@ class _Store:
                 and doing[len(self.meta) :] in ("record", "plan", "new")
             ):
                 text += ": remove it"
-            raise InstallError(_printable(text))
-        if done and not error:
-            if self.loaded:
-                print("Reset the board: %s was loaded before it was replaced" % self.loaded)
-            print("Done")
-        if isinstance(error, KeyboardInterrupt):
-            print("Interrupted:", "the next call finishes" if pending else "nothing was changed")
+            return text
 
-    def _alone(self):
-        # A socket that has the name of the target: it goes with the process. Before the record is
-        # read, because what was read has to hold.
-        if sys.platform != "linux":
-            return
-        path = self.target[:-1] or "/"  # FAT takes no slash at the end
-        self.missing = not _type(path)
-        inode, device = (0, 0) if self.missing else os.stat(path)[1:3]
-        if inode:
-            try:
-                import usocket
-            except ImportError:
-                return  # this one has no sockets
-            self.lock = usocket.socket(1, 2)  # AF_UNIX, SOCK_DGRAM
-            for pause in 0.1, 0.3, 0:  # it may just be about to end
+    else:
+
+        def _told(self, error, doing, pending):
+            return "%s: %s" % (doing, _reason(error))
+
+    if _UNIX:
+
+        def _alone(self):
+            # A socket that has the name of the target: it goes with the process. Before the record
+            # is read, because what was read has to hold.
+            if sys.platform != "linux":
+                return
+            path = self.target[:-1] or "/"  # FAT takes no slash at the end
+            self.missing = not _type(path)
+            inode, device = (0, 0) if self.missing else os.stat(path)[1:3]
+            if inode:
                 try:
-                    self.lock.bind(b"\x01\0\0mip %d %d" % (device, inode))
-                    return
-                except OSError as e:
-                    if e.args[0] != _EADDRINUSE:
-                        return  # a kernel without
-                time.sleep(pause)
-            raise ValueError("another process is at work there")
+                    import usocket
+                except ImportError:
+                    return  # this one has no sockets
+                self.lock = usocket.socket(1, 2)  # AF_UNIX, SOCK_DGRAM
+                for pause in 0.1, 0.3, 0:  # it may just be about to end
+                    try:
+                        self.lock.bind(b"\x01\0\0mip %d %d" % (device, inode))
+                        return
+                    except OSError as e:
+                        if e.args[0] != _EADDRINUSE:
+                            return  # a kernel without
+                    time.sleep(pause)
+                raise ValueError("another process is at work there")
 
     def _close(self):
         # All of them, also when one does not want to.
@@ -1536,7 +1588,7 @@ class _Store:
         except BaseException:
             _prune(self.meta, self.made)
             raise
-        if self.missing:
+        if _UNIX and self.missing:
             self._alone()
             self.look()  # another process may have made it meanwhile
         self.state = _BEGUN  # not before: what another process has there is not ours to clear
@@ -1560,7 +1612,8 @@ class _Store:
             self._unstage()  # and once more, without what is gone
         if self._commit():
             self._reconcile()
-            self._warn()
+            if _ADVICE:
+                self._warn()
         self.state = _DONE
         return self.changed
 
@@ -1606,21 +1659,33 @@ class _Store:
     # Frames of up to 11 words are not on the heap, so what is on the way to a connection has few
     # variables and little nesting.
 
-    def attempt(self, do, line):
-        """Returns do(line); what may pass is waited for and tried again, a few times."""
-        start = self.end + len(self.batch)
-        for pause in _PAUSES:
-            try:
-                return do(line)
-            except OSError as e:
-                code, *wait = e.args or (0,)
-                if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
-                    raise  # a name that is not known twice is a slip, or nobody is online
-                if code > 400:
-                    pause = min(wait[0] or pause, _LONGEST)
-                print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
-            _wait(pause)
-            self._back(start)
+    if _RETRIES:
+
+        def attempt(self, do, line):
+            """Returns do(line); what may pass is waited for and tried again, a few times."""
+            start = self.end + len(self.batch)
+            for pause in _PAUSES:
+                try:
+                    return do(line)
+                except OSError as e:
+                    code, *wait = e.args or (0,)
+                    if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
+                        raise  # a name that is not known twice is a slip, or nobody is online
+                    if code > 400:
+                        pause = min(wait[0] or pause, _LONGEST)
+                    print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
+                _wait(pause)
+                # What was added meanwhile is taken back.
+                if start < self.end:
+                    self.out.seek(start)
+                    self.end = start
+                    self.batch = b""
+                self.batch = self.batch[: start - self.end]
+
+    else:
+
+        def attempt(self, do, line):
+            return do(line)
 
     def _resolve(self, wanted):
         # Writes the lines of every package that is needed, before any file is fetched.
@@ -1652,39 +1717,47 @@ class _Store:
             self._add(_END)
             self._finish()
 
-    def _stays(self, package, error):
-        # What cannot be upgraded stays as it is: a package, who asks for it, and what they need.
-        code = error.args[0] if error.args else 0
-        stuck = [package[_KEYED]]
-        for key in stuck:
-            for need, asker in self.asks:
-                if need == key and asker and asker not in stuck:
-                    stuck.append(asker)
-        stuck = [key for key in stuck if _row(self.old, key) and key not in self.staying]
-        if (
-            not stuck
-            or not self.as_recorded
-            or self.doing.startswith(self.target)
-            or isinstance(error, OSError)
-            and code in range(100)  # the disk's
-        ):
+    if _MANAGE:
+
+        def _stays(self, package, error):
+            # What cannot be upgraded stays as it is: a package, who asks for it, and what they
+            # need.
+            code = error.args[0] if error.args else 0
+            stuck = [package[_KEYED]]
+            for key in stuck:
+                for need, asker in self.asks:
+                    if need == key and asker and asker not in stuck:
+                        stuck.append(asker)
+            stuck = [key for key in stuck if _row(self.old, key) and key not in self.staying]
+            if (
+                not stuck
+                or not self.as_recorded
+                or self.doing.startswith(self.target)
+                or isinstance(error, OSError)
+                and code in range(100)  # the disk's
+            ):
+                raise error
+            name = _row(self.old, stuck[0])[3][1]
+            if self.doing != name:
+                name += ": " + self.doing
+            self.failed.append("%s: %s" % (name, _reason(error)))
+            self.staying += stuck
+            # What they asked for is asked for still.
+            self.look()
+            for key in self.staying:
+                for need, asker in self.asks:
+                    if asker == key and need not in self.staying:
+                        self.staying.append(need)
+            if self.upgrading:
+                for pair in tuple(self.asks):
+                    if pair[1] not in self.staying:
+                        del self.asks[pair]
+            self.again = True
+
+    else:
+
+        def _stays(self, package, error):
             raise error
-        name = _row(self.old, stuck[0])[3][1]
-        if self.doing != name:
-            name += ": " + self.doing
-        self.failed.append("%s: %s" % (name, _reason(error)))
-        self.staying += stuck
-        # What they asked for is asked for still.
-        self.look()
-        for key in self.staying:
-            for need, asker in self.asks:
-                if asker == key and need not in self.staying:
-                    self.staying.append(need)
-        if self.upgrading:
-            for pair in tuple(self.asks):
-                if pair[1] not in self.staying:
-                    del self.asks[pair]
-        self.again = True
 
     def _forget(self, askers, keys):
         # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
@@ -1749,7 +1822,7 @@ class _Store:
         self.directory = ""
         package[_PLANNED] = self.end + len(self.batch)
         self._add(_line("planned", name, None))
-        if self._is_there(package):
+        if _BOOT and self._is_there(package):
             return
         if _twin(name):
             url = _url(name, package[_VERSION]) + package[_FOUND]
@@ -1764,74 +1837,83 @@ class _Store:
         if not found:
             self._absent(package)
 
-    def _absent(self, package):
-        # Raises ValueError for a package that is not found, with what may help.
-        name = package[_NAMED]
-        version = package[_VERSION]
-        text = "not found, so there is no package " + name
-        if _is_place(name):
-            if version:
-                text += " at " + version
-            if name[-4:].lower() in (".zip", ".whl", "r.gz"):
-                text = "an archive: mip installs a package.json, or .py and .mpy files"
-        else:
-            if version:
-                for index in self.indexes:
-                    stream = self.open("%s/package/py/%s/latest.json" % (index, name))
-                    if stream:
-                        stream.close()
-                        text = "there is no version %s of %s" % (version, name)
-            if name.startswith("micropython-"):
-                text += "; perhaps it is " + name[12:]
-            elif name != name.lower():
-                text += "; perhaps it is " + name.lower()
-            elif _built_in(name):
-                text += ": it is built into this firmware"
-        for key, asker in self.asks:
-            if key == package[_KEYED] and asker:
-                text += ", which %s needs" % asker
-                break
-        raise ValueError(text)
+    if _ADVICE:
 
-    def _is_there(self, package):
-        # Writes the lines of a package that is recorded as it is asked for, and in place: whether
-        # it is. Nothing is fetched then. What such a package needs is there, too.
-        old = _row(self.old, package[_KEYED])
-        if self.upgrading or not old:
-            return False
-        _, start, stop, (_, name, version, asked, index, *form) = old
-        sha = _unpin(asked)[1]
-        fixed = package[_HASH] or package[_VERSION]
-        if fixed:
-            fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
-            if _is_place(name) and not package[_HASH]:
-                # A ref without a digit is a branch, which moves, and a URL is none.
-                fits = fits and _repository(name) and [c for c in version if c.isdigit()]
-        else:
-            fits = package[_ASKED] is None
+        def _absent(self, package):
+            # Raises ValueError for a package that is not found, with what may help.
+            name = package[_NAMED]
+            version = package[_VERSION]
+            text = "not found, so there is no package " + name
+            if _is_place(name):
+                if version:
+                    text += " at " + version
+                if name[-4:].lower() in (".zip", ".whl", "r.gz"):
+                    text = "an archive: mip installs a package.json, or .py and .mpy files"
+            else:
+                if version:
+                    for index in self.indexes:
+                        stream = self.open("%s/package/py/%s/latest.json" % (index, name))
+                        if stream:
+                            stream.close()
+                            text = "there is no version %s of %s" % (version, name)
+                if name.startswith("micropython-"):
+                    text += "; perhaps it is " + name[12:]
+                elif name != name.lower():
+                    text += "; perhaps it is " + name.lower()
+                elif _built_in(name):
+                    text += ": it is built into this firmware"
             for key, asker in self.asks:
-                asker = _row(self.packages, asker)
                 if key == package[_KEYED] and asker:
-                    fits = fits and asker[_FOUND] is None
-        if index and (index not in self.indexes or bool(form) != (self.mpy is None)):
-            fits = False
-        for there in (False, True) if fits else ():
-            self.search.seek(start)
-            while self.search.place < stop:
-                kind, path, sha, *_ = next(self.search)
-                if there and kind == "dep":
-                    self._add(_line(kind, path, sha))
-                    self._need(path, sha, package[_KEYED])
-                elif there and kind == "file":
-                    self._file(path, sha, None)
-                elif kind == "file" and _sha(self.target + path, self.buf) != sha:
-                    return False
-            if there:
-                package[_SAID] = version
-                package[_INDEXED] = index
-                package[_FORM] = form
-                package[_FOUND] = None
-        return fits
+                    text += ", which %s needs" % asker
+                    break
+            raise ValueError(text)
+
+    else:
+
+        def _absent(self, package):
+            raise ValueError("not found")
+
+    if _BOOT:
+
+        def _is_there(self, package):
+            # Writes the lines of a package that is recorded as it is asked for, and in place:
+            # whether it is. Nothing is fetched then. What such a package needs is there, too.
+            old = _row(self.old, package[_KEYED])
+            if self.upgrading or not old:
+                return False
+            _, start, stop, (_, name, version, asked, index, *form) = old
+            sha = _unpin(asked)[1]
+            fixed = package[_HASH] or package[_VERSION]
+            if fixed:
+                fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
+                if _is_place(name) and not package[_HASH]:
+                    # A ref without a digit is a branch, which moves, and a URL is none.
+                    fits = fits and _repository(name) and [c for c in version if c.isdigit()]
+            else:
+                fits = package[_ASKED] is None
+                for key, asker in self.asks:
+                    asker = _row(self.packages, asker)
+                    if key == package[_KEYED] and asker:
+                        fits = fits and asker[_FOUND] is None
+            if index and (index not in self.indexes or bool(form) != (self.mpy is None)):
+                fits = False
+            for there in (False, True) if fits else ():
+                self.search.seek(start)
+                while self.search.place < stop:
+                    kind, path, sha, *_ = next(self.search)
+                    if there and kind == "dep":
+                        self._add(_line(kind, path, sha))
+                        self._need(path, sha, package[_KEYED])
+                    elif there and kind == "file":
+                        self._file(path, sha, None)
+                    elif kind == "file" and _sha(self.target + path, self.buf) != sha:
+                        return False
+                if there:
+                    package[_SAID] = version
+                    package[_INDEXED] = index
+                    package[_FORM] = form
+                    package[_FOUND] = None
+            return fits
 
     def _look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
@@ -1908,7 +1990,14 @@ class _Store:
             if value != 1 or value is True:
                 raise ValueError("a newer mip is needed")
             return False
-        value = _three(entry)
+        if isinstance(value, str) and key == "deps":
+            value = [value]
+        if not entry[0] or not isinstance(value, type([])) or not value:
+            raise ValueError("bad " + key)
+        for text in value[:2]:
+            if not isinstance(text, str):
+                raise ValueError("bad " + key)
+        value += [None, None]
         if key == "deps":
             self._dep(package, value[0], value[1])
         elif not value[1] or _control(value[1]):
@@ -1920,14 +2009,17 @@ class _Store:
         else:
             url, sha = _unpin(value[1])
             url = self._source(package, url)
-            self._plain(package, url, sha)
+            if _ADVICE:
+                self._plain(package, url, sha)
             self._file(value[0], sha, url)
         return True
 
-    def _plain(self, package, url, sha):
-        # Says that something is neither protected on its way nor checked when it comes.
-        if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
-            print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
+    if _ADVICE:
+
+        def _plain(self, package, url, sha):
+            # Says that something is neither protected on its way nor checked when it comes.
+            if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
+                print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
     def _dep(self, package, name, version):
         self.deps += 1
@@ -1940,7 +2032,8 @@ class _Store:
         # A ref belongs to its repository.
         if version is None and not own and _same(name, package[_FOUND]):
             own = package[_VERSION]
-        self._plain(package, name, _unpin(own)[1])
+        if _ADVICE:
+            self._plain(package, name, _unpin(own)[1])
         self._add(_line("dep", _shown(name), own))
         self._need(name, own, package[_KEYED])
 
@@ -1976,18 +2069,26 @@ class _Store:
             raise ValueError("the URL of %s is too long" % path)
         self._add(line)
 
-    def _in_the_way(self, path, end):
-        # A file, `end` is b'"', is where a directory has to be, or the reverse: b"/".
-        text = _head("file", path)[:-2] + end
-        hits = _hits(self.search, text, self.fold)
-        if hits:
-            why = "uninstall %s first" % self._owner(hits[0])[3][1]
-        elif _hits(self._plan(), text.replace(b"file", b"get", 1)):
-            why = "what is asked for has both"
-        else:
-            why = "remove it first"
-        self.doing = self.target + path
-        raise ValueError("a file and a directory at once: " + why)
+    if _ADVICE:
+
+        def _in_the_way(self, path, end):
+            # A file, `end` is b'"', is where a directory has to be, or the reverse: b"/".
+            text = _head("file", path)[:-2] + end
+            hits = _hits(self.search, text, self.fold)
+            if hits:
+                why = "uninstall %s first" % self._owner(hits[0])[3][1]
+            elif _hits(self._plan(), text.replace(b"file", b"get", 1)):
+                why = "what is asked for has both"
+            else:
+                why = "remove it first"
+            self.doing = self.target + path
+            raise ValueError("a file and a directory at once: " + why)
+
+    else:
+
+        def _in_the_way(self, path, end):
+            self.doing = self.target + path
+            raise ValueError("a file and a directory at once")
 
     def _owner(self, place):
         # The package of the record that has the line there.
@@ -2015,15 +2116,6 @@ class _Store:
         _write(self.out, self.batch[:size])
         self.end += size
         self.batch = self.batch[size:]
-
-    def _back(self, place):
-        # Takes back what was added behind `place`.
-        if place < self.end:
-            self.out.seek(place)
-            self.end = place
-            self.batch = b""
-        else:
-            self.batch = self.batch[: place - self.end]
 
     def _finish(self):
         self._flush(len(self.batch))
@@ -2100,28 +2192,24 @@ class _Store:
             asked = said + asked
         self._add(_line("package", name, version, asked, index, *form))
 
-    def _take(self, place, stop):
-        # Copies a part of the record as it is.
-        file = self.search.file
-        file.seek(place)
-        while place < stop:
-            data = file.read(min(stop - place, _BUFFER))
-            if not data:
-                raise OSError(_EIO)
-            place += len(data)
-            self._add(data)
-
     def _keep(self, gone):
-        # Adds to the coming record the packages of the old one that stay.
-        for old in self.old:
-            stays = old[0] in self.staying if gone is None else old[0] not in gone
-            if stays and not _row(self.packages, old[0]):
-                self._take(old[1], old[2])
+        # Copies to the coming record, as they are, the packages of the old one that stay.
+        for key, place, stop, _ in self.old:
+            stays = key in self.staying if gone is None else key not in gone
+            if stays and not _row(self.packages, key):
+                file = self.search.file
+                file.seek(place)
+                while place < stop:
+                    data = file.read(min(stop - place, _BUFFER))
+                    if not data:
+                        raise OSError(_EIO)
+                    place += len(data)
+                    self._add(data)
 
     def _look_ahead(self):
         # Finds out what there is of the next files, as things are, and asks for those that are
         # not in place.
-        most = _AHEAD if isinstance(self.session, Session) else 0
+        most = _SENT if _AHEAD and isinstance(self.session, Session) else 0
         while len(self.ahead) <= most:
             line = self.line
             self.line = None
@@ -2177,7 +2265,7 @@ class _Store:
         line[3] = _where(line, self.packages[self.number - 1][_INDEXED])
         sha = self.attempt(self._fetch, line)
         if sha:
-            if here and here != sha and not later:
+            if _ADVICE and here and here != sha and not later:
                 self._replacing(path, here, sha, early)
             if early:
                 here = _sha(place, self.buf)
@@ -2252,36 +2340,38 @@ class _Store:
         if why:
             raise ValueError("%s %s" % (name, why))
 
-    def _replacing(self, path, old, sha, staged):
-        # Says whose file is replaced, or that it is not as it was installed; nothing if it is the
-        # package's own. staged: `old` was staged for an earlier package.
-        head = _head("file", path)
-        this = self.packages[self.number - 1]
-        what = " of no package"
-        own = known = False
-        for hit in _hits(self.search, head, self.fold):
-            self.search.seek(hit)
-            wanted = next(self.search)[2]
-            owner = self._owner(hit)
-            if wanted == old and not _row(self.packages, owner[0]):
-                what = " of " + owner[3][1]
-                known = False
-                break
-            known = known or wanted == old
-            own = own or known and owner[0] == this[_KEYED]
-            what = ", which was changed"
-        else:
-            # A package that came before it in this run is to have it otherwise.
-            plan = self._plan() if staged or not own else ()
-            for hit in _hits(plan, _head("get", path), self.fold):
-                plan.seek(hit)
-                if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
+    if _ADVICE:
+
+        def _replacing(self, path, old, sha, staged):
+            # Says whose file is replaced, or that it is not as it was installed; nothing if it is
+            # the package's own. staged: `old` was staged for an earlier package.
+            head = _head("file", path)
+            this = self.packages[self.number - 1]
+            what = " of no package"
+            own = known = False
+            for hit in _hits(self.search, head, self.fold):
+                self.search.seek(hit)
+                wanted = next(self.search)[2]
+                owner = self._owner(hit)
+                if wanted == old and not _row(self.packages, owner[0]):
+                    what = " of " + owner[3][1]
                     known = False
-                    for package in self.packages:
-                        if package[_PLANNED] < hit:
-                            what = " of " + package[_NAMED]
-        if not known:
-            print("Replacing %s%s" % (self.target + path, what))
+                    break
+                known = known or wanted == old
+                own = own or known and owner[0] == this[_KEYED]
+                what = ", which was changed"
+            else:
+                # A package that came before it in this run is to have it otherwise.
+                plan = self._plan() if staged or not own else ()
+                for hit in _hits(plan, _head("get", path), self.fold):
+                    plan.seek(hit)
+                    if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
+                        known = False
+                        for package in self.packages:
+                            if package[_PLANNED] < hit:
+                                what = " of " + package[_NAMED]
+            if not known:
+                print("Replacing %s%s" % (self.target + path, what))
 
     def _comes_later(self, path, sha):
         # The name of a later package of this run that has the file otherwise: that one's is there.
@@ -2315,7 +2405,7 @@ class _Store:
             and new == _sha(self.meta + "record", self.buf)
         ):
             return False
-        if self.lock:
+        if _UNIX and self.lock:
             self._dropped(self._may_go)
             self._close()
         self.doing = self.meta + "room"
@@ -2327,36 +2417,38 @@ class _Store:
             raise
         return True
 
-    def _warn(self):
-        # Says what import takes instead of what was installed.
-        before = []
-        for entry in sys.path:
-            entry = entry.rstrip("/") + "/" if entry else ""
-            if entry == self.target:
-                break
-            before.append(entry)
-        else:
-            before = []  # who imports from there changes sys.path
-        done = None
-        for kind, path, *_ in self._plan():
-            if kind == "get":
-                if _twin(path):
-                    self._hidden(path, self.target + path)
-                path = path.split("/")[0]
-                if path != done:
-                    done = path
-                    for entry in before:
-                        self._hidden(path, entry + path)
+    if _ADVICE:
 
-    def _hidden(self, path, other):
-        if _twin(path):
-            other = other[: other.rfind(".")]
-        for end, kind in ("", _DIRECTORY), (".py", 0xFFFF), (".mpy", 0xFFFF):
-            if _type(other + end) & kind:
-                if other + end != self.target + path:
-                    text = "import takes %s, which hides %s"
-                    print(text % (other + end, self.target + path))
-                break
+        def _warn(self):
+            # Says what import takes instead of what was installed.
+            before = []
+            for entry in sys.path:
+                entry = entry.rstrip("/") + "/" if entry else ""
+                if entry == self.target:
+                    break
+                before.append(entry)
+            else:
+                before = []  # who imports from there changes sys.path
+            done = None
+            for kind, path, *_ in self._plan():
+                if kind == "get":
+                    if _twin(path):
+                        self._hidden(path, self.target + path)
+                    path = path.split("/")[0]
+                    if path != done:
+                        done = path
+                        for entry in before:
+                            self._hidden(path, entry + path)
+
+        def _hidden(self, path, other):
+            if _twin(path):
+                other = other[: other.rfind(".")]
+            for end, kind in ("", _DIRECTORY), (".py", 0xFFFF), (".mpy", 0xFFFF):
+                if _type(other + end) & kind:
+                    if other + end != self.target + path:
+                        text = "import takes %s, which hides %s"
+                        print(text % (other + end, self.target + path))
+                    break
 
     def _reconcile(self):
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
@@ -2408,31 +2500,32 @@ class _Store:
                 if getattr(module, "__file__", None) == self.doing:
                     self.loaded = self.doing
 
-    def _may_go(self, path, sha):
-        # Fails where a file may not be removed.
-        self.doing = self.target + path
-        try:
-            # A file never takes the place of a directory, but whether it might go is asked first.
-            os.rename(self.doing, self.meta[:-1])
-        except OSError as e:
-            if e.args[0] in _DENIED:
-                raise
+    if _UNIX:
+
+        def _may_go(self, path, sha):
+            # Fails where a file may not be removed.
+            self.doing = self.target + path
+            try:
+                # A file never takes the place of a directory, but whether it might go is asked
+                # first.
+                os.rename(self.doing, self.meta[:-1])
+            except OSError as e:
+                if e.args[0] in _DENIED:
+                    raise
 
     def _drop(self, path, sha):
         # Removes a file that no package has any more.
         place = self.target + path
         here = _sha(place, self.buf)
-        if here and here != sha and not self._is_wanted(path, here):
-            print("Removing %s, which was changed" % place)
+        if here and here != sha:
+            line = _line("file", path, here)  # of another package, which has it otherwise
+            if not _hits(self.lines(check=False), line, self.fold):
+                print("Removing %s, which was changed" % place)
         self.doing = place
         if here:
             os.remove(place)
             self.changed = True
         _prune(place, self.target[:-1])
-
-    def _is_wanted(self, path, sha):
-        # Whether a package of the record has the file with this content.
-        return _hits(self.lines(check=False), _line("file", path, sha), self.fold)
 
     def _present(self, path):
         # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
@@ -2501,20 +2594,24 @@ class _Store:
             self._finish_removal()
             self._clear()
 
-    def _adopt(self):
-        # Finishes a commit of 1.0.0, which had staged the file N of the coming record as N.
-        number = 0
-        coming = self._present(self.meta + "next")
-        for kind, name, *_ in self.lines(coming[len(self.meta) :]):
-            if kind == "file":
-                number += 1
-                self._settle(self.meta + str(number), name)
-        self._close()
-        self.removal = ".rm"  # of nothing; without a plan of ours it says that `new` is committed
-        open(self.meta + self.removal, "wb").close()
-        _remove(self.meta + "plan")
-        self._move(coming, self.meta + "new")
-        self._reconcile()
+    if _MANAGE:
+
+        def _adopt(self):
+            # Finishes a commit of 1.0.0, which had staged the file N of the coming record as N.
+            number = 0
+            coming = self._present(self.meta + "next")
+            for kind, name, *_ in self.lines(coming[len(self.meta) :]):
+                if kind == "file":
+                    number += 1
+                    self._settle(self.meta + str(number), name)
+            self._close()
+            self.removal = (
+                ".rm"  # of nothing; without a plan of ours it says that `new` is committed
+            )
+            open(self.meta + self.removal, "wb").close()
+            _remove(self.meta + "plan")
+            self._move(coming, self.meta + "new")
+            self._reconcile()
 
     def _unstage(self):
         # Removes what was staged of the plan, and the directories that were made for it.
@@ -2555,70 +2652,79 @@ class _Store:
 
     # ---- removing packages
 
-    def remove(self, gone):
-        """Uninstalls the packages with these keys. Returns whether a file was removed.
+    if _MANAGE:
 
-        A disk that is full has no room to write down what is to be; so a name says which
-        packages go, and then what only they have is removed, first of all.
-        """
-        for need, asker in self.asks:
-            if asker is not None and need in gone and asker not in gone:
-                names = _row(self.old, need)[3][1], _row(self.old, asker)[3][1]
-                raise InstallError("%s is needed by %s" % names)
-        self.doing = self.meta
-        if len(gone) > _REMOVED:
-            raise ValueError("more than %d packages" % _REMOVED)
-        removal = ".rm"
-        for key in gone:
-            removal = _short(key)[:8] + removal
-        if self.lock:
-            self._only_theirs(removal, self._may_go)
-        self._open(self.meta + removal, "wb").close()
-        self.removal = removal
-        self._finish_removal()
-        return self.changed
+        def remove(self, gone):
+            """Uninstalls the packages with these keys. Returns whether a file was removed.
 
-    def _finish_removal(self):
-        gone = self._only_theirs(self.removal, self._drop)
-        changed = self.changed
-        self._close()
-        self.change((), gone)
-        self.changed = self.changed or changed
+            A disk that is full has no room to write down what is to be; so a name says which
+            packages go, and then what only they have is removed, first of all.
+            """
+            for need, asker in self.asks:
+                if asker is not None and need in gone and asker not in gone:
+                    names = _row(self.old, need)[3][1], _row(self.old, asker)[3][1]
+                    raise InstallError("%s is needed by %s" % names)
+            self.doing = self.meta
+            if len(gone) > _REMOVED:
+                raise ValueError("more than %d packages" % _REMOVED)
+            removal = ".rm"
+            for key in gone:
+                removal = _short(key)[:8] + removal
+            if _UNIX and self.lock:
+                self._only_theirs(removal, self._may_go)
+            self._open(self.meta + removal, "wb").close()
+            self.removal = removal
+            self._finish_removal()
+            return self.changed
 
-    def _only_theirs(self, removal, do):
-        # Calls do(path, sha256) for each file that only the packages to remove have, and once;
-        # returns their keys.
-        gone = []
-        lines = self.lines(check=False)
-        other = self.lines(check=False)
-        for key, start, stop, _ in self.old:
-            if _short(key)[:8] in removal:
-                gone.append(key)
-                lines.seek(start)
-                while lines.place < stop:
-                    kind, name, sha, *_ = next(lines)
-                    if kind == "file":
-                        hits = _hits(other, _head(kind, name), self.fold)
-                        if len(hits) < 2:
-                            do(name, sha)
-                        elif self.removal:
-                            self._left(name, sha, hits, other)
-        return gone
+        def _finish_removal(self):
+            gone = self._only_theirs(self.removal, self._drop)
+            changed = self.changed
+            self._close()
+            self.change((), gone)
+            self.changed = self.changed or changed
 
-    def _left(self, path, sha, hits, lines):
-        # Says which package is left with the file of another one that goes.
-        left = None
-        if _sha(self.target + path, self.buf) == sha:
-            for hit in hits:
-                lines.seek(hit)
-                wanted = next(lines)[2]
-                owner = self._owner(hit)
-                if _short(owner[0])[:8] not in self.removal:
-                    if wanted == sha:
-                        return
-                    left = owner[3][1]
-        if left:
-            print("%s%s stays for %s: install that again" % (self.target, path, left))
+        def _only_theirs(self, removal, do):
+            # Calls do(path, sha256) for each file that only the packages to remove have, and once;
+            # returns their keys.
+            gone = []
+            lines = self.lines(check=False)
+            other = self.lines(check=False)
+            for key, start, stop, _ in self.old:
+                if _short(key)[:8] in removal:
+                    gone.append(key)
+                    lines.seek(start)
+                    while lines.place < stop:
+                        kind, name, sha, *_ = next(lines)
+                        if kind == "file":
+                            hits = _hits(other, _head(kind, name), self.fold)
+                            if len(hits) < 2:
+                                do(name, sha)
+                            elif self.removal:
+                                self._left(name, sha, hits, other)
+            return gone
+
+        def _left(self, path, sha, hits, lines):
+            # Says which package is left with the file of another one that goes.
+            left = None
+            if _sha(self.target + path, self.buf) == sha:
+                for hit in hits:
+                    lines.seek(hit)
+                    wanted = next(lines)[2]
+                    owner = self._owner(hit)
+                    if _short(owner[0])[:8] not in self.removal:
+                        if wanted == sha:
+                            return
+                        left = owner[3][1]
+            if left:
+                print("%s%s stays for %s: install that again" % (self.target, path, left))
+
+    else:
+
+        def _finish_removal(self):
+            raise ValueError(_WITHOUT + "uninstall(), which was interrupted")
+
+        _adopt = _finish_removal
 
 
 # ---- 6. the public verbs ---------------------------------------------------------------
@@ -2643,13 +2749,6 @@ def _pairs(package, version=None):
     return pairs
 
 
-def _is_target(path):
-    try:
-        return os.stat(path.rstrip("/") + "/.mip")
-    except OSError:
-        return False
-
-
 def install(package, index=None, target=None, version=None, mpy=True, session=None, deps=True):
     """Installs a package, or a list of packages as one transaction, with all that it needs.
 
@@ -2667,139 +2766,149 @@ def install(package, index=None, target=None, version=None, mpy=True, session=No
         return store.change(_pairs(package, version), ())
 
 
-def uninstall(package, target=None):
-    """Removes a package, or a list of them, and the files that no other package has.
+if _MANAGE:
 
-    Returns whether a file was removed. A disk may be full. Raises InstallError when it is not
-    installed or when a package that stays needs it.
-    """
-    with _Store(target) as store:
-        store.look()
-        gone = []
-        for name, version in _pairs(package):
-            old = _row(store.old, _key(name))
-            ref = _unpin(version)[0]
-            if old and ref not in ("", old[3][2]):
-                name += "@" + ref
-                old = None
-            if old:
-                gone.append(old[0])
-            elif not store.recovered:  # else it is what was interrupted
-                raise InstallError(name + " is not installed")
-        return store.remove(gone) if gone else store.recovered
+    def _is_target(path):
+        try:
+            return os.stat(path.rstrip("/") + "/.mip")
+        except OSError:
+            return False
 
+    def uninstall(package, target=None):
+        """Removes a package, or a list of them, and the files that no other package has.
 
-def upgrade(package=None, index=None, target=None, mpy=None, session=None):
-    """Installs what was asked for again, at the version it was asked at, as one transaction.
-
-    package: one of what is installed, or a list, each perhaps at another version; left out, all
-    that was asked for, and packages that nothing needs any more go. index: left out, every index
-    that the record names. mpy: left out, source where source was asked for. The rest is as for
-    install(). Returns whether a file was changed. Raises InstallError, also for packages that
-    cannot be found any more: they stay as they are, the others are upgraded.
-    """
-    if isinstance(package, str) and _is_target(package):
-        target = package  # what 1.0.0 took first
-        package = None
-    with _Store(target) as store:
-        store.look()
-        asked = []
-        indexes = []
-        for *_, (_, name, _, version, where, *_) in store.old:
-            if version:
-                asked.append((name, _pinned(version)))
-            if where and where not in indexes:
-                indexes.append(where)
-        if package is not None:
-            asked = []
+        Returns whether a file was removed. A disk may be full. Raises InstallError when it is not
+        installed or when a package that stays needs it.
+        """
+        with _Store(target) as store:
+            store.look()
+            gone = []
             for name, version in _pairs(package):
                 old = _row(store.old, _key(name))
-                if not old:
+                ref = _unpin(version)[0]
+                if old and ref not in ("", old[3][2]):
+                    name += "@" + ref
+                    old = None
+                if old:
+                    gone.append(old[0])
+                elif not store.recovered:  # else it is what was interrupted
                     raise InstallError(name + " is not installed")
-                asked.append((name, version or _pinned(old[3][3])))
-        store.connect(index or indexes, mpy is not False, session)
-        store.as_recorded = 2 if mpy is None else 1
-        changed = False
-        if asked or package is None and store.old:
-            changed = store.change(asked, None if package is None else ())
-        if store.failed:
-            raise InstallError("not upgraded: " + "; ".join(store.failed))
-        return changed
+            return store.remove(gone) if gone else store.recovered
+
+    def upgrade(package=None, index=None, target=None, mpy=None, session=None):
+        """Installs what was asked for again, at the version it was asked at, as one transaction.
+
+        package: one of what is installed, or a list, each perhaps at another version; left out,
+        all that was asked for, and packages that nothing needs any more go. index: left out, every
+        index that the record names. mpy: left out, source where source was asked for. The rest is
+        as for install(). Returns whether a file was changed. Raises InstallError, also for
+        packages that cannot be found any more: they stay as they are, the others are upgraded.
+        """
+        if isinstance(package, str) and _is_target(package):
+            target = package  # what 1.0.0 took first
+            package = None
+        with _Store(target) as store:
+            store.look()
+            asked = []
+            indexes = []
+            for *_, (_, name, _, version, where, *_) in store.old:
+                if version:
+                    asked.append((name, _pinned(version)))
+                if where and where not in indexes:
+                    indexes.append(where)
+            if package is not None:
+                asked = []
+                for name, version in _pairs(package):
+                    old = _row(store.old, _key(name))
+                    if not old:
+                        raise InstallError(name + " is not installed")
+                    asked.append((name, version or _pinned(old[3][3])))
+            store.connect(index or indexes, mpy is not False, session)
+            store.as_recorded = 2 if mpy is None else 1
+            changed = False
+            if asked or package is None and store.old:
+                changed = store.change(asked, None if package is None else ())
+            if store.failed:
+                raise InstallError("not upgraded: " + "; ".join(store.failed))
+            return changed
+
+    def list(target=None):
+        """Prints and returns what is installed, one a line, each as install() takes it."""
+        found = []
+        with _Store(target) as store:
+            store.look()
+            for *_, (_, name, version, asked, *_) in store.old:
+                text = name + "@" + (version or "") if version or "@" in name else name
+                sha = _unpin(asked)[1]
+                if sha:
+                    text += _SHA256 + sha
+                found.append(text)
+                print(text)
+        return found
 
 
-def list(target=None):
-    """Prints and returns what is installed, one a line, each as install() takes it."""
-    found = []
-    with _Store(target) as store:
-        store.look()
-        for *_, (_, name, version, asked, *_) in store.old:
-            text = name + "@" + (version or "") if version or "@" in name else name
-            sha = _unpin(asked)[1]
-            if sha:
-                text += _SHA256 + sha
-            found.append(text)
-            print(text)
-    return found
+if _VERIFY:
+
+    def verify(target=None):
+        """Prints and returns the paths of installed files that are missing, differ from what every
+        package that has them wants, or are .mpy files that this firmware cannot load."""
+        bad = []
+        with _Store(target) as store:
+            store.look()
+            others = store.lines(check=False)
+            for kind, name, *rest in store.lines():
+                if kind == "file":
+                    path = store.target + name
+                    sha = _sha(path, store.buf)
+                    wanted = sha == rest[0]
+                    if sha and not wanted:
+                        wanted = _hits(others, _line(kind, name, sha), store.fold)
+                    if wanted:
+                        why = name.endswith(".mpy") and _unloadable(path)
+                    else:
+                        why = "differs" if sha else "is missing"
+                    if why and path not in bad:
+                        print(path, why)
+                        bad.append(path)
+        return bad
 
 
-def verify(target=None):
-    """Prints and returns the paths of installed files that are missing, differ from what every
-    package that has them wants, or are .mpy files that this firmware cannot load."""
-    bad = []
-    with _Store(target) as store:
-        store.look()
-        others = store.lines(check=False)
-        for kind, name, *rest in store.lines():
-            if kind == "file":
-                path = store.target + name
-                sha = _sha(path, store.buf)
-                wanted = sha == rest[0]
-                if sha and not wanted:
-                    wanted = _hits(others, _line(kind, name, sha), store.fold)
-                if wanted:
-                    why = name.endswith(".mpy") and _unloadable(path)
-                else:
-                    why = "differs" if sha else "is missing"
-                if why and path not in bad:
-                    print(path, why)
-                    bad.append(path)
-    return bad
+if _SEARCH:
 
-
-def search(text, index=None, session=None):
-    """Prints name, version and description of each package in whose name or description there
-    is every word of `text`, letter case aside. Returns how many there are. index and session: as
-    for install(). Raises InstallError."""
-    count = 0
-    missing = None
-    with _Store(False) as store:
-        store.connect(index, True, session)
-        for url in store.indexes:
-            stream = store.open(url + "/index.json")
-            if not stream:
-                missing = store.doing
-                continue
-            store.files.append(stream)
-            for _, _, package in _entries(stream, store.buf, ("packages",), ()):
-                if package == 0:  # it is too long
+    def search(text, index=None, session=None):
+        """Prints name, version and description of each package in whose name or description there
+        is every word of `text`, letter case aside. Returns how many there are. index and session:
+        as for install(). Raises InstallError."""
+        count = 0
+        missing = None
+        with _Store(False) as store:
+            store.connect(index, True, session)
+            for url in store.indexes:
+                stream = store.open(url + "/index.json")
+                if not stream:
+                    missing = store.doing
                     continue
-                if not isinstance(package, dict):
-                    raise ValueError("bad packages")
-                name = str(package.get("name") or "")
-                version = str(package.get("version") or "")
-                about = str(package.get("description") or "")
-                for word in text.lower().split():
-                    if word not in name.lower() and word not in about.lower():
-                        break
-                else:
-                    count += 1
-                    print(_printable("%s %s %s" % (name, version, about)))
-        if missing:
-            store.doing = missing
-            raise ValueError("not found")
-        if not count:
-            print("nothing found for", text)
-    return count
+                store.files.append(stream)
+                for _, _, package in _entries(stream, store.buf, ("packages",), ()):
+                    if package == 0:  # it is too long
+                        continue
+                    if not isinstance(package, dict):
+                        raise ValueError("bad packages")
+                    name = str(package.get("name") or "")
+                    version = str(package.get("version") or "")
+                    about = str(package.get("description") or "")
+                    for word in text.lower().split():
+                        if word not in name.lower() and word not in about.lower():
+                            break
+                    else:
+                        count += 1
+                        print(_printable("%s %s %s" % (name, version, about)))
+            if missing:
+                store.doing = missing
+                raise ValueError("not found")
+            if not count:
+                print("nothing found for", text)
+        return count
 
 
 def recover(target=None):

@@ -112,7 +112,7 @@ def _parse(words):
         if word == "-r":
             try:
                 with open(value) as file:
-                    for line in file:
+                    for line in file.read().split("\n"):
                         line = (" " + line).split(" #")[0].strip()
                         if line:
                             listed.append(line)
@@ -169,11 +169,12 @@ def _run(words):
         return 0
     try:
         verb, names, options = _parse(words)
-    except ValueError as e:
+        call = getattr(mip, verb)
+    except (ValueError, AttributeError) as e:  # a verb that was left out of the build
         sys.stderr.write("mip: %s; see --help\n" % e)
         return 2
     try:
-        wrong = getattr(mip, verb)(*names, **options)
+        wrong = call(*names, **options)
         return 1 if verb == "verify" and wrong else 0
     except mip.InstallError as e:
         sys.stderr.write("mip: %s\n" % " ".join(str(e).split()))

@@ -236,7 +236,7 @@ def matrix(request):
 def compiled_path(tmp_path_factory):
     """The directory that contains mip, compiled as for boards."""
     directory = tmp_path_factory.mktemp("compiled")
-    size.compile_modules(directory)
+    size.compile_modules(directory, without=os.environ.get("MIP_WITHOUT", ""))
     return directory
 
 

@@ -188,8 +188,17 @@ def test_in_place_of_the_bundles(build, device, number):
 
 
 def test_every_manifest_of_the_documentation_was_tried():
-    """There are as many as are tried above."""
-    assert len(documented("include(")) == 2
+    """There are as many as are tried above and below."""
+    assert len(documented("include(")) == 3
+
+
+def test_a_build_that_does_without(build, device):
+    """The manifest of the documentation leaves out what it says, and nothing else."""
+    files = build.files(documented("include(")[2])
+    assert targets(files) == LIBRARY + OTHERS
+    build.compile(files)
+    code = "import mip; print(mip.list, hasattr(mip, 'search'))"
+    assert device.run(code, path=build.output, check=True).out.endswith(" False\n")
 
 
 @pytest.mark.parametrize("name", ["mip", "mip-cmdline"])

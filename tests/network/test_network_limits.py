@@ -291,8 +291,8 @@ except mip.InstallError as error:
         return more
 
     with RawServer([READ, start, *[send] * (MOST // len(more)), CLOSE]) as server:
-        # The library takes 47 KB of it.
-        last = device.run(code, server.url + "/p", heap="88k", check=True).lines[-1]
+        # The library takes 57 KB of it.
+        last = device.run(code, server.url + "/p", heap="96k", check=True).lines[-1]
     assert last.startswith("InstallError "), last
     assert "memory" not in last
     assert len(server.requests) <= 4

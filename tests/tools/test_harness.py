@@ -230,9 +230,9 @@ def test_sizes(tmp_path, capfd):
     assert b"mip/__init__.py" in paths[0].read_bytes()
     assert b"AssertionError" not in paths[0].read_bytes()
 
-    assert size.main(tmp_path) == 0
+    assert size.limits(tmp_path) == 0
     main.write_text("x = '''" + "a" * 4096 + "'''\n")
-    assert size.main(tmp_path) == 1
+    assert size.limits(tmp_path) == 1
     assert "over its limit by" in capfd.readouterr().out
 
 

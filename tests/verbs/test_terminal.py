@@ -102,7 +102,8 @@ def test_a_line_that_lacks_something(device, words):
     """A line without verb or package is a wrong one: what is missing, status 2."""
     result = device.mip(*words)
     assert result.status == 2
-    said = "a verb is needed" if not words else f"{words[0]} takes a package"
+    kind = "word" if words == ["search"] else "package"
+    said = "a verb is needed" if not words else f"{words[0]} takes a {kind}"
     assert result.err == f"mip: {said}; see --help\n"
 
 

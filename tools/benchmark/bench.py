@@ -315,6 +315,8 @@ def measure(scope, parts, place):
         )
     if "growth" in parts:
         found["growth"] = bench_counts.measure_growth(bench, *scope.growth, say)
+    if "builds" in parts:
+        found["builds"] = bench_counts.measure_builds(bench, say)
     return found
 
 

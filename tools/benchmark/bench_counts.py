@@ -1,12 +1,14 @@
 """Measures what depends on no clock: RAM in all, instructions, and how costs grow."""
 
 import functools
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import bench_device
 import bench_flash
 import bench_site
+import size
 from bench_report import RAM_FILES, plural, ratio
 
 # What upstream's mip takes that is loaded: bytes kept, heap for the import, heap for an install of
@@ -161,3 +163,25 @@ def _growth(values):
     """What is counted for few and for many, and how much more that is."""
     least, most = values
     return {"few": least, "many": most, "ratio": ratio(most, least)}
+
+
+def measure_builds(bench, say):
+    """Measure builds that are without one of what mip can do without, or all.
+
+    Returns what bench.json has under "builds": {"rows": [{"without": words, "bytes": of the .mpy,
+    "loaded": bytes of RAM that are kept after the import, "frozen": likewise, or None}]}.
+    """
+    interpreters = os.environ.get("BENCH_BUILDS")
+    rows = []
+    for words in "", *size.switches(), "all":
+        directory = bench.place / f"without-{words}"
+        library, *_ = size.compile_modules(directory, without=words)
+        row = {"without": words, "bytes": library.stat().st_size}
+        row["loaded"] = bench.kept(bench_device.Client("ours", str(directory)))
+        row["frozen"] = None
+        if interpreters:
+            path = os.path.join(interpreters, words or "whole")
+            row["frozen"] = bench.kept(bench_device.Client("ours", ".frozen", path))
+        rows.append(row)
+        say("builds: without {without!r}, {bytes:,} bytes, kept {loaded:,}".format(**row))
+    return {"rows": rows}

@@ -26,10 +26,13 @@ Both run in the same interpreter and install the same packages from the same ser
   wasm          RAM on 32 bits, in MicroPython for WebAssembly: kept, for the import, and for
                 installs of 10 and 1,000 files; needs node
   growth        how block reads and instructions grow from 100 files to 1,000
+  builds        bytes and RAM of builds that do without something, for docs/sizes.md
 
-What the last five find are counts, no times. BENCH_FROZEN names an interpreter with our mip
+What the last six find are counts, no times. BENCH_FROZEN names an interpreter with our mip
 frozen in, for what is compared frozen: MICROPYTHON should then name the same build with
 upstream's. BENCH_UPSTREAM names micropython-lib's sources, for RAM where upstream's is loaded.
+BENCH_BUILDS names a directory of interpreters with builds of mip frozen in: "whole", and each
+called as what it is without.
 
 The first number to look at is a ratio: it depends on the machine less than seconds do. Rounds
 alternate between both, ratios are those of medians, and the spread says how far to trust them.
@@ -42,7 +45,7 @@ examples:
   tools/bench --only heap --output build/bench
 """
 
-PARTS = ("time", "heap", "size", "flash", "ram", "wasm", "instructions", "growth")
+PARTS = ("time", "heap", "size", "flash", "ram", "wasm", "instructions", "growth", "builds")
 
 
 def arguments(words):

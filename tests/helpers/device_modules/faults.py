@@ -117,6 +117,12 @@ SCENARIOS = {
         lambda session: mip.upgrade(target=TARGET, index=INDEX, session=session),
         {"app": "2", "base": "2", "tool": "2"},
     ),
+    "install again": (
+        {"app": "1", "base": "1", "tool": "1"},
+        "2",
+        lambda session: mip.install(["app", "tool"], INDEX, TARGET, session=session),
+        {"app": "2", "base": "2", "tool": "2"},
+    ),
     "uninstall": (
         {"app": "1", "base": "1", "tool": "1"},
         "1",

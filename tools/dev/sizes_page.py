@@ -1,0 +1,149 @@
+"""Writes docs/sizes.md: what mip takes in firmware, and what a build saves that does without.
+
+    python tools/dev/sizes_page.py           writes docs/sizes.md
+    python tools/dev/sizes_page.py --check   writes nothing; exits 1 if the page says otherwise
+
+The bytes are those of the modules as they are now. RAM is what `tools/bench --only builds` has
+measured; it is in docs/bench.json.
+"""
+
+import json
+import sys
+import tempfile
+
+import generated
+import size
+
+PAGE = size.ROOT / "docs" / "sizes.md"
+MEASURED = size.ROOT / "docs" / "bench.json"
+
+TEXT = """\
+# Sizes, and what a build can do without
+
+`mip/__init__.py` is {whole:,} bytes as .mpy, compiled as for firmware with `mpy-cross -O3`.
+Its budget is {budget:,} bytes and its aim {aim:,}: it is {over} the budget.
+The command line, `mip/__main__.py`, is {command:,} bytes. Its budget is {command_budget:,} bytes
+and its aim {command_aim:,}: it is {command_over} the budget.
+Upstream's mip and requests, which only install, are {upstream:,} bytes together. This mip is
+larger because it survives power cuts and full disks, keeps a record, and checks and keeps
+connections.
+
+## The menu
+
+Each row is a switch at the top of `mip/__init__.py`. `without=` in a manifest takes their names,
+and `without="all"` all of them; [firmware.md](firmware.md#what-a-build-can-do-without) shows how.
+A build has not a byte of what it does without. What is asked for and not there says so.
+
+| without | what goes | bytes | RAM, loaded | RAM, frozen |
+| --- | --- | ---: | ---: | ---: |
+{rows}
+Bytes are those of the .mpy. RAM is what stays after `import mip`, on 64 bits: loaded from a file,
+or frozen, when the code itself stays in flash. On 32 bits it is about half.
+
+- `whole` and `all` are the two builds that are tested with every fault of disk and network, each
+  switch with some of them. A record that one build has written is good for all others.
+- `all` installs, from every place and all or nothing, verifies what has hashes, keeps the record,
+  and recovers from power cuts. Another build can list, verify and upgrade what it has installed.
+- An error without `advice` is short: `[Errno 28] ENOSPC` in place of `the disk is full`.
+- These are no switches, because they save little: certificates (300 bytes), FAT (190), and pins by
+  hash (40).
+
+## Which build for which board
+
+| board | build | bytes | in `bundle-networking` |
+| --- | --- | ---: | ---: |
+{boards}
+The last column is what `bundle-networking` grows by: upstream's mip goes, which has {mip:,} bytes.
+The bundle keeps `requests` for programs; this mip does not need it.
+
+Names of functions, parameters and attributes cost bytes, and so do messages. Comments, docstrings
+and names of local variables do not.
+
+`python tools/dev/size.py --without "search native"` measures any other build.
+"""
+
+
+KEPT = ("loaded", "frozen")  # where mip is when RAM is measured
+
+# Boards, and what is left out for them.
+BOARDS = (
+    ("any, with flash to spare", ""),
+    ("any but a Unix port", "unix"),
+    ("packages of source, or of bytecode for this firmware", "unix native"),
+    ("a fleet that only installs what a program asks for", "unix search pages verify"),
+    ("ESP8266, and where each kilobyte counts", "all"),
+)
+
+
+def sizes(without=""):
+    """The bytes of both modules as .mpy, in a build that is without these."""
+    with tempfile.TemporaryDirectory() as directory:
+        return [path.stat().st_size for path in size.compile_modules(directory, without=without)]
+
+
+def menu():
+    """Yield the rows of the table: the whole, each switch, and all of them."""
+    measured = json.loads(MEASURED.read_text(encoding="utf-8"))
+    kept = {row["without"]: row for row in measured["builds"]["rows"]}
+    whole, _ = sizes()
+    says = size.switches()
+    for word in "", *says, "all":
+        library = sizes(word)[0] if word else whole
+        ram = [kept[word][form] for form in KEPT]
+        if word in says:
+            cells = [whole - library, *(kept[""][form] - kept[word][form] for form in KEPT)]
+            yield word, says[word], *(f"\N{MINUS SIGN}{cell:,}" for cell in cells)
+        else:
+            name, what = ("`all`", "all of the above") if word else ("whole", "nothing")
+            yield name, what, *(f"{cell:,}" for cell in (library, *ram))
+
+
+def boards(upstream):
+    """Yield the rows of the table of boards. upstream: bytes of the mip that goes."""
+    for board, without in BOARDS:
+        library, _ = sizes(without)
+        build = f'`without="{without}"`' if without else "whole"
+        yield board, build, f"{library:,}", f"+{library - upstream:,}"
+
+
+def table(rows):
+    """The rows of a table as text."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def page():
+    """Return the text of docs/sizes.md for the modules as they are now."""
+    upstream = json.loads(MEASURED.read_text(encoding="utf-8"))["size"]["upstream"]
+    whole, command = sizes()
+    (_, _, budget, aim), (_, _, command_budget, command_aim) = size.BUDGETS
+    return TEXT.format(
+        whole=whole,
+        budget=budget,
+        aim=aim,
+        over=distance(whole, budget),
+        command=command,
+        command_budget=command_budget,
+        command_aim=command_aim,
+        command_over=distance(command, command_budget),
+        upstream=upstream["library"],
+        mip=upstream["modules"]["mip"],
+        rows=table(menu()),
+        boards=table(boards(upstream["modules"]["mip"])),
+    )
+
+
+def distance(count, budget):
+    """Say how far `count` bytes are from a budget."""
+    side = "over" if count > budget else "below"
+    return f"{abs(count - budget):,} bytes {side}"
+
+
+def main(words):
+    """Write or, with --check, compare docs/sizes.md. Returns the exit status."""
+    check = generated.checks(words, __doc__)
+    wrong = "docs/sizes.md is out of date: run tools/env python tools/dev/sizes_page.py"
+    return generated.settle(PAGE, page(), check, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
