@@ -99,6 +99,38 @@ def test_files(server):
     assert get(server, "/a%20b\u00e9")[2] == b"x"
 
 
+def test_the_page_of_a_directory(server):
+    """A directory is its index.html, and its name without the slash leads to that with it."""
+    (server.root / "d").mkdir()
+    page = {"Content-Type": "text/html; charset=utf-8", "Content-Length": "4"}
+    for directory in ("/", "/d/"):
+        assert get(server, directory)[0] == 404
+        (server.root / directory.strip("/") / "index.html").write_bytes(b"<p/>")
+        assert get(server, directory) == (200, page, b"<p/>")
+        assert get(server, f"{directory}?a=b", "HEAD") == (200, page, b"")
+    assert get(server, "/d/index.html/")[0] == 404
+    for target, there in (("/d", "/d/"), ("/d?a=b", "/d/?a=b"), ("//d", "/d/")):
+        status, headers, _ = get(server, target)
+        assert (status, headers["Location"]) == (301, there)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mip.mjs", "text/javascript; charset=utf-8"),
+        ("a.JS", "text/javascript; charset=utf-8"),
+        ("micropython.wasm", "application/wasm"),
+        ("a.css", "text/css; charset=utf-8"),
+        ("a.mpy", "application/octet-stream"),
+        ("js", "application/octet-stream"),
+    ],
+)
+def test_types(server, name, kind):
+    """What a page loads has the type without which a browser does not take it."""
+    (server.root / name).write_bytes(b"x")
+    assert get(server, f"/{name}")[1]["Content-Type"] == kind
+
+
 def test_how_long_files_may_be_kept(tmp_path):
     """Files, and nothing else, have the Cache-Control that a function of their path tells."""
     (tmp_path / "a").write_bytes(b"x")

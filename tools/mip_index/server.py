@@ -38,8 +38,20 @@ IDLE_SECONDS = 60
 # How long to keep reading what a client still sends after the last answer (see _say_goodbye).
 LINGER_SECONDS = 1
 
-# What is not just bytes to who reads it: what a board installs, and the page for people.
-TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
+# What is not just bytes to who reads it: what a board installs, a page, and what a page loads.
+# A browser runs no module, and compiles no WebAssembly on its way, of another type.
+TYPES = {
+    ".json": "application/json",
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".wasm": "application/wasm",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+}
+# What is sent for a directory.
+PAGE = "index.html"
 
 FRAMINGS = ("length", "chunked", "close")
 
@@ -104,7 +116,8 @@ class Reply:
 class Server(socketserver.ThreadingTCPServer):
     """Serves the files under `root` over HTTP/1.1, GET and HEAD.
 
-    root     the directory to serve; nothing outside it is ever sent, nor any directory listing
+    root     the directory to serve; nothing outside it is ever sent, nor any directory listing:
+             of a directory its index.html, under its name with a slash
     tls      an ssl.SSLContext with a certificate, or None for plain HTTP
     sites    a dict of host name -> directory: the directory to serve when the request's Host
              header names that host (without port).  All other hosts get `root`
@@ -232,7 +245,8 @@ class Server(socketserver.ThreadingTCPServer):
         """Return the path of the file to send for a request, or None if there is none.
 
         target is the request's path as it was sent: with its query, escaped, and decoded as
-        Latin-1, as http.server does.
+        Latin-1, as http.server does.  A path with a slash at its end is a directory's, and means
+        its page; one without means a file.
         """
         root = Path(os.path.realpath(self.sites.get(host, self.root)))
         for name in (target, target.partition("?")[0]):
@@ -240,9 +254,10 @@ class Server(socketserver.ThreadingTCPServer):
             if "\0" in name:
                 continue
             # realpath follows symbolic links too: one that points outside is not served.
+            name += PAGE if name.endswith("/") or not name else ""
             path = os.path.realpath(os.path.join(root, name))
             readable = os.path.isfile(path) and os.access(path, os.R_OK)
-            if readable and Path(path).is_relative_to(root) and not name.endswith("/"):
+            if readable and Path(path).is_relative_to(root):
                 return path
         return None
 
@@ -369,7 +384,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.count_request(self.command, host, self.path, headers)
         route = self.server.find_route(host, self.path)
         if route is None:
-            self.send_file(self.server.find_file(host, self.path))
+            path, mark, query = self.path.partition("?")
+            file = self.server.find_file(host, self.path)
+            if not file and self.server.find_file(host, f"{path}/"):
+                # Links in the page of a directory are relative to its name with the slash.
+                there = f"/{path.strip('/')}/{mark}{query}"
+                self.send_reply(Reply(301, {"Location": there}))
+            else:
+                self.send_file(file)
             return
         reply = route(self) if callable(route) else route
         if reply is None:
@@ -394,7 +416,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
-            kind = TYPES.get(os.path.splitext(path)[1], "application/octet-stream")
+            kind = TYPES.get(os.path.splitext(path)[1].lower(), "application/octet-stream")
             headers = {"Content-Type": kind, "Content-Length": str(size)}
             if self.server.cache_control:
                 headers["Cache-Control"] = self.server.cache_control(self.path.partition("?")[0])
