@@ -22,7 +22,7 @@ from device import Device, interpreter
 from folders import PACKAGES, ROOT
 from mip_index import PublishError, build, compiler, sources, store
 from mip_index.server import Server
-from mip_index.serving import cache_control, reachable_address
+from mip_index.serving import cache_control, certificate_names, reachable_address
 
 TOOLS = Path(mip_index.__file__).parent.parent
 
@@ -919,7 +919,12 @@ def test_errors_are_one_line(tmp_path, capsys):
         (["build", str(tmp_path / "a"), "--output", str(tmp_path / "file")], "File exists"),
         (["build", str(tmp_path / "gone"), "--output", output], "no manifest.py or package.json"),
         (["serve", str(tmp_path / "a")], "no index in it"),
-        (["serve", output, "--port", "0", "--cert", "gone", "--key", "gone"], "No such file"),
+        (
+            ["serve", output, "--port", "0", "--cert", "gone", "--key", "gone"],
+            "gone, gone: no cer",
+        ),
+        (["serve", output, "--bind", "192.0.2.77"], "192.0.2.77:8000: Cannot assign requested"),
+        (["serve", output, "--bind", "nowhere.invalid"], "nowhere.invalid:8000: "),
     ):
         assert mip_index.main(arguments) == 1
         captured = capsys.readouterr()
@@ -933,6 +938,8 @@ def test_errors_are_one_line(tmp_path, capsys):
         [],
         ["build", "a"],
         ["build", "a", "--output", "b", "--mpy-version", "py"],
+        ["serve", "a", "--port", "65536"],
+        ["serve", "a", "--port", "-1"],
         ["serve", "a", "--tls"],
         ["serve", "a", "--ca", "f"],
         ["serve", "a", "--cert", "f"],
@@ -1033,6 +1040,51 @@ def test_serve_says_what_may_be_kept(index):
         for name, kept in (("latest", False), ("1.0.0", True)):
             with urllib.request.urlopen(f"{url}/package/6/crc/{name}.json") as answer:
                 assert ("immutable" in answer.headers["Cache-Control"]) == kept
+
+
+def test_the_names_of_a_certificate(index, tmp_path, monkeypatch):
+    """A certificate is for what the server can be reached by, and `serve` says which that is."""
+    assert certificate_names("10.0.0.1") == ["10.0.0.1"]
+    assert certificate_names("127.0.0.1") == certificate_names("localhost")[::-1]
+    hosts = subprocess.run(["hostname", "-I"], capture_output=True, text=True).stdout.split()
+    every = certificate_names("0.0.0.0")
+    assert {"127.0.0.1", "localhost", reachable_address("0.0.0.0")} <= set(every)
+    assert {host for host in hosts if ":" not in host} <= set(every)
+    monkeypatch.setattr(socket, "gethostbyname_ex", lambda name: (name, [], ["10.9.8.7"]))
+    assert "10.9.8.7" in certificate_names("0.0.0.0")
+    command = [sys.executable, TOOLS / "mip_index", "serve", index, "--port", "0", "--tls"]
+    ca = tmp_path / "ca.pem"
+    with subprocess.Popen(
+        [*command, "--ca", ca], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr.readline() == f"{ca} vouches for {', '.join(every)}\n"
+            port = int(re.search(r":([0-9]+)\"", process.stdout.readline())[1])
+            context = ssl.create_default_context(cafile=ca)
+            for name in every:
+                with (
+                    socket.create_connection(("127.0.0.1", port), 20) as sock,
+                    context.wrap_socket(sock, server_hostname=name) as secure,
+                ):
+                    secure.sendall(b"HEAD /index.json HTTP/1.0\r\n\r\n")
+                    assert secure.recv(15) == b"HTTP/1.1 200 OK"
+        finally:
+            process.kill()
+
+
+def test_a_port_that_is_taken(index, tmp_path, capsys):
+    """A second server on a port says so on one line, and leaves the first one's certificate."""
+    (tmp_path / "ca.pem").write_text("of the first")
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = str(sock.getsockname()[1])
+        words = ["serve", str(index), "--bind", "127.0.0.1", "--port", port]
+        for more in [], ["--tls", "--ca", str(tmp_path / "ca.pem")]:
+            assert mip_index.main([*words, *more]) == 1
+            assert capsys.readouterr().err == (
+                f"mip-index: 127.0.0.1:{port}: another program listens there: "
+                "end it, or take another --port\n"
+            )
+    assert (tmp_path / "ca.pem").read_text() == "of the first"
 
 
 def test_serve_with_a_certificate(index, tmp_path):

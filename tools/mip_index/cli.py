@@ -23,7 +23,7 @@ from .checker import check
 from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
 from .fetch import Session, parse_headers
 from .mirroring import mirror
-from .serving import own_certificate, reachable_address, serve
+from .serving import certificate_names, own_certificate, serve
 from .store import NEWEST_MPY, Index, native_indexes
 
 DESCRIPTION = """\
@@ -193,15 +193,24 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_serve(options: argparse.Namespace) -> None:
     """Run the command `serve`."""
-    tls = None
+    tls, authority = None, b""
+    names: list[str] = []
     if options.tls:
-        tls = own_certificate(reachable_address(options.bind), options.ca)
+        names = certificate_names(options.bind)
+        tls, authority = own_certificate(names, der=options.ca.endswith(".der"))
     elif options.cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(options.cert, options.key)
+        try:
+            tls.load_cert_chain(options.cert, options.key)
+        except OSError as error:
+            text = f"{options.cert}, {options.key}: no certificate with its key: {error.strerror}"
+            raise PublishError(text) from error
 
     def ready(line: str) -> None:
         if options.ca:
+            # Not before: a server that listens there already may have written its own.
+            Path(options.ca).write_bytes(authority)
+            print(f"{options.ca} vouches for {', '.join(names)}", file=sys.stderr, flush=True)
             line = f'mip.cafile = "{Path(options.ca).name}"; {line}'
         # Flushed: who reads this through a pipe waits for it.
         print(line, flush=True)
@@ -219,6 +228,13 @@ def bytecode_version(text: str) -> str:
     if not re.fullmatch(r"[0-9]{1,2}", text):
         raise argparse.ArgumentTypeError(f"not a bytecode version: {text}")
     return text
+
+
+def port_number(text: str) -> int:
+    """Return the port that `text` means; for argparse."""
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"not a port, 0 to 65535: {text}")
+    return int(text)
 
 
 def add_command(
@@ -386,7 +402,11 @@ def add_serve(commands: Any) -> None:
     )
     command.add_argument("dir", metavar="DIR", help="where the index is")
     command.add_argument(
-        "--port", type=int, default=8000, metavar="N", help="0 takes a free one (default 8000)"
+        "--port",
+        type=port_number,
+        default=8000,
+        metavar="N",
+        help="0 takes a free one (default 8000)",
     )
     command.add_argument(
         "--bind",

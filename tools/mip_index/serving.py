@@ -1,10 +1,13 @@
 """Serves an index to boards on the bench and in the LAN: `mip-index serve`."""
 
 import contextlib
+import errno
 import re
 import socket
 import ssl
-from collections.abc import Callable
+import struct
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .device import PublishError
@@ -14,7 +17,8 @@ from .store import Index
 # What never changes may be kept for as long as anybody wants; what does, for a minute.
 IMMUTABLE = "public, max-age=31536000, immutable"
 SHORT = "public, max-age=60"
-
+# Linux's request for the address of an interface.
+SIOCGIFADDR = 0x8915
 
 _UNCHANGING = re.compile(
     r"(/\w+_\d+\.\d+)?/(file/[0-9a-f]{2}/[0-9a-f]+|package/[^/]+/[^/]+/(?!latest\.json$)[^/]+\.json)"
@@ -43,14 +47,22 @@ def serve(
     host: the address to listen on; port: 0 takes a free one; tls: an ssl.SSLContext or None;
     verbose: write a line per request to stderr; ready: a function called with the line that
     installs a package of the index, to be pasted at a board's REPL.
-    Raises PublishError if there is no index, OSError if the address cannot be had.
+    Raises PublishError if there is no index, or if the address cannot be had.
     """
     names = sorted(Index(directory).entries)
     if not names:
         raise PublishError(f"{directory}: no index in it; make one with `build`")
-    server = Server(
-        directory, tls=tls, host=host, port=port, verbose=verbose, cache_control=cache_control
-    )
+    try:
+        server = Server(
+            directory, tls=tls, host=host, port=port, verbose=verbose, cache_control=cache_control
+        )
+    except OSError as error:
+        where = f"{host}:{port}"
+        if error.errno == errno.EADDRINUSE:
+            raise PublishError(
+                f"{where}: another program listens there: end it, or take another --port"
+            ) from error
+        raise PublishError(f"{where}: {error.strerror}: give another --bind or --port") from error
     # Closed even if Ctrl-C comes before it has begun.
     with contextlib.closing(server), contextlib.suppress(KeyboardInterrupt):
         if ready:
@@ -76,12 +88,35 @@ def reachable_address(host: str) -> str:
             return "127.0.0.1"
 
 
-def own_certificate(address: str, ca_path: str | Path) -> ssl.SSLContext:
-    """Return an ssl.SSLContext with a new certificate for `address` and localhost.
+def own_addresses() -> list[str]:
+    """Return the addresses under which this computer may be reached, the likeliest first."""
+    found = [reachable_address("0.0.0.0")]
+    with contextlib.suppress(OSError):  # where nobody knows this computer by its name
+        found += socket.gethostbyname_ex(socket.gethostname())[2]
+    if sys.platform == "linux":
+        import fcntl
 
-    ca_path: where to write the certificate of the authority that a board has to trust: as DER,
-    which is what most boards read, if the name ends in .der, else as PEM.
-    Raises PublishError if trustme is not installed, OSError if the file cannot be written.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for _, name in socket.if_nameindex():
+                with contextlib.suppress(OSError):  # an interface that has no address
+                    row = fcntl.ioctl(sock, SIOCGIFADDR, struct.pack("256s", name.encode()))
+                    found.append(socket.inet_ntoa(row[20:24]))
+    return list(dict.fromkeys(found))
+
+
+def certificate_names(host: str) -> list[str]:
+    """Return the addresses and names of a server that listens on `host`."""
+    found = own_addresses() if host == "0.0.0.0" else [host]
+    if host in ("0.0.0.0", "127.0.0.1", "localhost"):
+        found += ["127.0.0.1", "localhost"]
+    return list(dict.fromkeys(found))
+
+
+def own_certificate(names: Sequence[str], der: bool) -> tuple[ssl.SSLContext, bytes]:
+    """Return an ssl.SSLContext with a new certificate for these names, and what vouches for it.
+
+    The latter is the certificate of the authority that a board has to trust, as PEM or DER.
+    Raises PublishError if trustme is not installed.
     """
     try:
         import trustme
@@ -89,9 +124,6 @@ def own_certificate(address: str, ca_path: str | Path) -> ssl.SSLContext:
         raise PublishError("--tls needs trustme: pip install trustme") from error
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(*dict.fromkeys((address, "localhost"))).configure_cert(context)
+    authority.issue_cert(*names).configure_cert(context)
     certificate = authority.cert_pem.bytes()
-    if str(ca_path).endswith(".der"):
-        certificate = ssl.PEM_cert_to_DER_cert(certificate.decode())
-    Path(ca_path).write_bytes(certificate)
-    return context
+    return context, ssl.PEM_cert_to_DER_cert(certificate.decode()) if der else certificate
