@@ -531,7 +531,7 @@ if options.extra or options.unknown or not options.more:
     write_package(base / "shared" / "part", "", one="", two="")
     (base / "shared" / "part" / "data.bin").write_bytes(b"\0\xff")
     write_package(base / "included", 'module("inc.py")', inc="")
-    source = sources.read_source(base / "a", root=base)
+    source = sources.Found(base / "a", base).read("a")
     assert (source.name, source.version) == ("a", "1.0")
     assert {file.path: file.opt for file in source.files} == {
         "pkg/sub/__init__.py": None,

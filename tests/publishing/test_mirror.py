@@ -1,17 +1,18 @@
 """`mip-index mirror`: what others published, pinned, installs from an index of one's own."""
 
 import json
+import re
 import shutil
 
 import mip_index
 import pytest
 from internet import INDEX, by_mpremote, content, sha256
-from mip_index import PublishError, mirror, mirroring
+from mip_index import PublishError, check, mirror, mirroring
 from mip_index import device as host
 from mip_index.compiler import compile_module
 from mip_index.fetch import Session, parse_headers
 from mip_index.server import Reply, Server
-from test_build import assert_whole, read, read_file, tree
+from test_build import assert_whole, read, read_file, tree, write_json_package
 from test_sources import GITHUB, WEB, module, put_local
 
 REPO = f"{GITHUB}/org/app"
@@ -317,6 +318,26 @@ def test_what_has_no_name_or_version(online, tmp_path, package, url, keys, words
         mirror([package], tmp_path / "site")
     assert not (tmp_path / "site").exists()
     assert mirror([package], tmp_path / "site", name="n", version="1") == [("n", "1")]
+
+
+@pytest.mark.parametrize(
+    ("package", "kind"),
+    [("./thermo@9", "path"), ("./thermo/thermo.py@9", "path"), (f"{WEB}/thermo@9", "URL")],
+)
+def test_a_version_where_there_are_none(tmp_path, monkeypatch, package, kind):
+    """A version on a path or a URL is refused by `mirror`, and by `check`."""
+    monkeypatch.chdir(tmp_path)
+    write_json_package(tmp_path / "thermo", urls=[["thermo.py", "thermo.py"]])
+    (tmp_path / "thermo" / "thermo.py").write_text("")
+    words = f"^{re.escape(package)}: a {kind} has no versions: leave out @9$"
+    with pytest.raises(PublishError, match=words):
+        mirror([package], tmp_path / "site", version="9")
+    with pytest.raises(PublishError, match=words):
+        check(package)
+    with pytest.raises(PublishError, match=words):
+        check("thermo", published=package)
+    (tmp_path / "thermo@9").symlink_to("thermo")
+    assert check("./thermo@9", files=False) == []
 
 
 def test_two_packages_of_one_name(online, tmp_path):

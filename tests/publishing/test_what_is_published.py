@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from mip_index import PublishError, build, builder, compiler, fetch, main, mirror
+from mip_index import PublishError, build, builder, check, compiler, fetch, main, mirror
 from mip_index import device as host
 from mip_index.store import Index
 from test_build import (
@@ -176,11 +176,42 @@ def test_files_that_no_rule_takes_are_named(tmp_path):
     (tmp_path / "a" / "docs").mkdir()
     said = []
     build(tmp_path / "a", tmp_path / "index", say=said.append)
-    assert said == [f"{tmp_path}/a/manifest.py: no rule takes notes.txt, a/fonts/, a/table.json"]
+    assert said == [
+        f"{tmp_path}/a/manifest.py: warning: no rule takes notes.txt, a/fonts/, a/table.json"
+    ]
     for number in range(5):
         (inside / f"{number}.txt").write_text("")
     build(tmp_path / "a", tmp_path / "index", say=said.append)
     assert said[1].endswith("a/0.txt, a/1.txt, a/2.txt, a/3.txt and 3 more")
+
+
+def test_misspelt_keys_are_said(tmp_path):
+    """What `check` says of a misspelt key, `build` says, too; and before it fails for its lack."""
+    write_package(tmp_path / "a", 'metadata(version="1", licence="MIT")\nmodule("m.py")', m="")
+    write_package(tmp_path / "b", 'metadata(verson="1")\nmodule("m.py")', m="")
+    write_package(tmp_path / "c", "", m="")
+    (tmp_path / "c" / "manifest.py").unlink()
+    text = {"version": "1", "Urls": [], "dep": [["x", "1"]], "urls": [["m.py", "m.py"]]}
+    (tmp_path / "c" / "package.json").write_text(json.dumps(text))
+    for name, file, words in (
+        ("a", "manifest.py", ["licence: no client reads it: license?"]),
+        ("b", "manifest.py", ["verson: no client reads it: version?"]),
+        (
+            "c",
+            "package.json",
+            ["Urls: no client reads it: urls?", "dep: no client reads it: deps?"],
+        ),
+    ):
+        said = []
+        try:
+            build(tmp_path / name, tmp_path / "index", say=said.append)
+        except PublishError as error:
+            assert name == "b" and "no version" in str(error)
+        assert said == [f"{tmp_path / name / file}: warning: {text}" for text in words]
+        checked = [str(each) for each in check(str(tmp_path / name), offline=True)]
+        assert [each for each in checked if "no client" in each] == [
+            f"warning: {text}" for text in words
+        ]
 
 
 def test_data_that_a_rule_takes(tmp_path):
@@ -209,6 +240,22 @@ def test_the_output_among_the_sources(tmp_path):
     assert build(tmp_path / "in" / "a", inside, say=said.append) == [("a", "1")]
     assert build(tmp_path / "in" / "a", inside, say=said.append) == []
     assert said == []
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [("in/a", "in/a"), ("in", "in/a"), ("in", "in"), ("in/a", "link")]
+)
+def test_the_output_where_packages_are(tmp_path, source, output):
+    """An index that would lie in a package, or among packages, is refused, and nothing written."""
+    write_simple(tmp_path / "in" / "a", "1")
+    (tmp_path / "link").symlink_to("in/a")
+    before = tree(tmp_path / "in")
+    with pytest.raises(PublishError) as error:
+        build(tmp_path / source, tmp_path / output)
+    assert str(error.value) == (
+        f"{tmp_path / output}: packages are there: give the index another --output"
+    )
+    assert tree(tmp_path / "in") == before
 
 
 def test_two_builds_at_once_lose_nothing(tmp_path):
@@ -244,7 +291,7 @@ def test_a_run_waits_for_another(tmp_path):
         assert thread.is_alive()
         index.choose(None, None)
         found = builder.find_packages([tmp_path / "a"])
-        index.publish([builder.flatten("a", found).release(("py",))], 1)
+        index.publish([builder.flatten(found["a"].read("a"), found).release(("py",))], 1)
         assert sorted(Index(tmp_path / "index").entries) == ["a"]
     thread.join()
     assert sorted(Index(tmp_path / "index").entries) == ["a", "b"]

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .clients import Finding, unread_keys
 from .compiler import NativeError, compile_module
 from .device import ARCHITECTURES, PublishError, clashes, pinned
 from .page import write_page
-from .sources import File, Found, Source, build_of, find_packages, read_source
+from .sources import PACKAGE_FILES, File, Found, Source, build_of, find_packages
 from .store import Index, Release, build_time
 
 # How many files are named that are left out of a package.
@@ -41,7 +42,7 @@ def build(
     it will be served.  license: of packages that say none.  Left out, these are as they were.
     opt: mpy-cross's -O for modules of which a manifest says none; None is mpy-cross's own, as in
     the public index.  name: what a single package is called.
-    say: a function that is called with a line about files that are left out.
+    say: a function that is called with a line about what may not be meant, as `check` says it.
 
     Native code is published in an index of its own for each architecture, in `output`.
     A package that is published in its version already is left alone, also if a newer mpy-cross
@@ -52,18 +53,20 @@ def build(
     named = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     updated = build_time()
     where = Path(output).resolve()
+    roots = [Path(source).resolve() for source in named]
+    if where in roots or any((where / name).is_file() for name in PACKAGE_FILES):
+        raise PublishError(f"{output}: packages are there: give the index another --output")
     found = find_packages(named, where, name)
     if name and len(found) != 1:
         raise PublishError("a name is for a single package")
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, license)
-        packages = [flatten(each, found, opt, index.license) for each in sorted(found)]
-        for package in packages:
-            rest = package.source.left_out(where)
-            if rest:
-                more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""
-                named = ", ".join(rest[:MOST_NAMED])
-                say(f"{package.source.path}: no rule takes {named}{more}")
+        packages = []
+        for called in sorted(found):
+            source = found[called].read(called)
+            for finding in _findings(source, where):
+                say(f"{source.path}: {finding}")
+            packages.append(flatten(source, found, opt, index.license))
         # Source first: if it is published, bytecode is only ever added to it.
         kinds = ("py", *index.mpy_versions)
         releases = [package.release(kinds) for package in packages]
@@ -72,6 +75,17 @@ def build(
         new += [each for each in index.publish_natives(natives, updated) if each not in new]
         write_page(index)
     return new
+
+
+def _findings(source: Source, output: Path) -> list[Finding]:
+    """Return what may not be as the author of a package meant it."""
+    found = unread_keys(source.metadata)
+    rest = source.left_out(output)
+    if rest:
+        more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""
+        named = ", ".join(rest[:MOST_NAMED])
+        found.append(Finding("", f"no rule takes {named}{more}", warning=True))
+    return found
 
 
 def _natives(
@@ -205,18 +219,17 @@ def _source_of(path: str) -> str:
 
 
 def flatten(
-    name: str, packages: dict[str, Found], opt: int | None = None, license: str = ""
+    source: Source, packages: dict[str, Found], opt: int | None = None, license: str = ""
 ) -> Package:
-    """Return the Package `name`, with the files of all that it needs and that is in `packages`.
+    """Return the Package of a Source, with the files of all that it needs and is in `packages`.
 
     packages: what find_packages() returns.  A package that needs another one in a version that
     is not the one at hand keeps it as a dependency, as one that is not there.
     Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
     needed in two versions.
     """
-    found = packages[name]
-    source = read_source(found.directory, root=found.root, name=name)
-    path = os.path.relpath(found.directory)
+    name = source.name
+    path = os.path.relpath(source.path.parent)
     license = str(source.metadata.get("license") or license)
     package = Package(
         source, opt, license, name if path.startswith(".") else Path(path).as_posix()
@@ -234,9 +247,7 @@ def flatten(
                     )
                 continue
             there = packages.get(item.name)
-            needed = there and read_source(
-                there.directory, item.options, root=there.root, name=item.name
-            )
+            needed = there and there.read(item.name, item.options)
             if not needed or item.version not in ("latest", needed.version):
                 if [item.name, item.version] not in package.deps:
                     package.deps.append([item.name, item.version])

@@ -4,7 +4,6 @@ What is wrong with the text and shape of a package.json is found here, the latte
 package.schema.json; what is wrong with its entries in entries.py.
 """
 
-import difflib
 import functools
 import json
 import tempfile
@@ -15,11 +14,10 @@ from typing import Any
 
 from . import json_reader
 from .builder import build
-from .clients import CLIENTS, Finding
+from .clients import CLIENTS, Finding, unread_keys
 from .device import (
     DOCUMENT,
     KEYS,
-    LISTS,
     MAX_DOCUMENT,
     MAX_ENTRY,
     PLACEHOLDERS,
@@ -32,12 +30,13 @@ from .device import (
     parse,
     read,
     refuse_document,
+    refuse_version,
     repository,
     url_of,
 )
 from .entries import EntryChecker, Lookup
 from .fetch import Session
-from .store import FACTS, NEWEST_MPY, Index, package_path
+from .store import NEWEST_MPY, Index, package_path
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
 
@@ -45,11 +44,6 @@ SCHEMA = Path(__file__).with_name("package.schema.json")
 # it may have URLs that lead upwards.
 SOME_REPOSITORY = "github:ORG/REPO"
 SOME_DIRECTORY = "PATH/PATH/PATH"
-
-# Keys that say something to people, and are no misspelt ones.
-KNOWN_KEYS = (*KEYS, *FACTS, "name", "from")
-# Keys of the package.json of npm.
-NPM_KEYS = {"dependencies", "devDependencies", "scripts", "main", "engines"}
 
 
 def check(
@@ -77,10 +71,7 @@ def check(
     local = ref = base = None
     built: list[Finding] = []
     if ":" in place:
-        name, ref = parse(place)
-        if is_file(name):
-            raise PublishError(f"{place}: a file, not a package.json")
-        base = document_of(name)
+        base, ref = _asked(place)
         location = url_of(base, ref)
     else:
         path = Path(place)
@@ -91,10 +82,11 @@ def check(
             return built
         location = local = (path / DOCUMENT if path.is_dir() else path).as_posix()
         if published:
-            name, ref = parse(published)
-            base = document_of(name)
+            base, ref = _asked(published)
     data = read(session, location)
     if data is None:
+        if local:
+            _asked(place)  # which tells of a version
         raise PublishError(f"{location}: no such file")
     findings, document = _read(data)
     if document is None:
@@ -110,6 +102,18 @@ def check(
         findings += _together(document, base, ref, index, mpy_version, lookup)
     order = list(document)
     return built + sorted(findings, key=lambda each: _place(each.entry, order))
+
+
+def _asked(text: str) -> tuple[str, str | None]:
+    """Return the name of the package.json of a package, as one asks for it, and its ref.
+
+    Raises PublishError when there is no name, for a file, and for a version without meaning.
+    """
+    name, ref = parse(text)
+    refuse_version(text, name, ref)
+    if is_file(name):
+        raise PublishError(f"{text}: a file, not a package.json")
+    return document_of(name), ref
 
 
 def _place(entry: str, keys: list[str]) -> tuple[int, int]:
@@ -153,7 +157,7 @@ def _check_manifest(directory: Path) -> list[Finding]:
         except PublishError as error:
             # A manifest may share the files of its neighbours, if these are built, too.
             findings.append(Finding("", str(error), warning="leads out of" in str(error)))
-    prefix = f"{directory / 'manifest.py'}: "
+    prefix = f"{directory / 'manifest.py'}: warning: "
     return findings + [Finding("", text.removeprefix(prefix), warning=True) for text in left]
 
 
@@ -227,7 +231,7 @@ def _read(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
         findings.append(Finding("", f"more than {MAX_DOCUMENT} bytes", ("ours",)))
     if not isinstance(document, dict):
         return findings + _shape(document), None
-    return findings + _shape(document) + _keys(document), document
+    return findings + _shape(document) + unread_keys(document), document
 
 
 def _refusal(data: bytes) -> str:
@@ -237,20 +241,6 @@ def _refusal(data: bytes) -> str:
     except PublishError as error:
         return str(error)
     return ""
-
-
-def _keys(document: dict[str, Any]) -> list[Finding]:
-    """Return the Findings about keys that no client reads."""
-    if NPM_KEYS & set(document) and not set(LISTS) & set(document):
-        return [
-            Finding("", "this is npm's package.json: another directory is needed", warning=True)
-        ]
-    findings = []
-    for key in document:
-        near = difflib.get_close_matches(key.lower(), KNOWN_KEYS, 1, 0.85)
-        if near and key not in KNOWN_KEYS:
-            findings.append(Finding(key, f"no client reads it: {near[0]}?", warning=True))
-    return findings
 
 
 @functools.cache

@@ -115,13 +115,22 @@ def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
 def asked(text: str) -> str:
     """Return the key of a package as one asks for it: a path is that of the working directory.
 
-    Raises PublishError when there is no name.
+    Raises PublishError when there is no name, and for a version that has no meaning.
     """
     try:
-        key: str = mip._key(mip._pairs(text)[0][0])
+        name, version = mip._pairs(text)[0]
     except InstallError as error:
         raise PublishError(str(error)) from error
+    refuse_version(text, name, version)
+    key: str = mip._key(name)
     return key
+
+
+def refuse_version(text: str, name: str, version: str | None) -> None:
+    """Raise PublishError for a package, as it was asked for, whose version says nothing."""
+    if _ref(version) and is_place(name) and not repository(name):
+        kind = "URL" if ":" in name else "path"
+        raise PublishError(f"{text}: a {kind} has no versions: leave out @{_ref(version)}")
 
 
 def _ref(version: str | None) -> str | None:

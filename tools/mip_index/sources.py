@@ -165,6 +165,26 @@ class Found:
     directory: Path
     root: Path
 
+    def read(self, name: str, options: dict[str, Any] | None = None) -> Source:
+        """Read the package, as `name`; return a Source.
+
+        A manifest.py goes before a package.json, which may be there for who installs from the
+        repository.  options: values for the manifest's `options`.  A manifest may share the
+        files of its neighbours in `root`; a package.json has those in its own directory.
+        Raises PublishError for a mistake in either, and for files that are not there, naming
+        all.
+        """
+        path = self.directory / "manifest.py"
+        if path.is_file():
+            source = Manifest(Source(name, path, self.root), options or {}).source
+        else:
+            path = self.directory / "package.json"
+            source = _read_package_json(Source(name, path, self.directory))
+        missing = [str(file.source) for file in source.files if not file.source.is_file()]
+        if missing:
+            raise PublishError(f"{path}: no such file: {', '.join(missing)}")
+        return source
+
 
 def find_packages(
     sources: Sequence[str | os.PathLike[str]], output: Path | None = None, name: str | None = None
@@ -210,33 +230,6 @@ def _is_package(directory: str, inside: list[str], files: list[str], output: Pat
         if not is_package and name[0] != "." and Path(directory, name).resolve() != output
     )
     return is_package
-
-
-def read_source(
-    directory: Path,
-    options: dict[str, Any] | None = None,
-    *,
-    root: Path | None = None,
-    name: str | None = None,
-) -> Source:
-    """Read the package in `directory`; return a Source.
-
-    A manifest.py goes before a package.json, which may be there for who installs from the
-    repository.  options: values for the manifest's `options`.  root: the directory that files of
-    a manifest may come from, as a manifest may share those of its neighbours; a package.json
-    has those in its own directory.
-    Raises PublishError for a mistake in either, and for files that are not there, naming all.
-    """
-    name = name or directory.resolve().name
-    if (directory / "manifest.py").is_file():
-        path = directory / "manifest.py"
-        source = Manifest(Source(name, path, root or directory), options or {}).source
-    else:
-        source = _read_package_json(Source(name, directory / "package.json", directory))
-    missing = [str(file.source) for file in source.files if not file.source.is_file()]
-    if missing:
-        raise PublishError(f"{source.path}: no such file: {', '.join(missing)}")
-    return source
 
 
 class Options:
