@@ -704,22 +704,30 @@ def test_mistakes_in_manifests(tmp_path, manifest, message):
 
 JSON_ERRORS = [
     ("{", "line 1"),
-    ("[]", "not a package.json"),
-    ('{"version": "1", "urls": [["a.py"]]}', "not a package.json"),
-    ('{"version": "1", "urls": [["a.py", 1]]}', "not a package.json"),
+    ("[]", "the document is not an object"),
+    ("[" * 100_000, "nested too deeply"),
+    ('{"version": "1", "urls": [["a.py"]]}', r"urls\[0\]: an entry is \[destination, URL\]"),
+    ('{"version": "1", "urls": [["a.py", 1]]}', r"urls\[0\]: a URL is a text"),
+    ('{"version": "1", "urls": [["a.py", "a.py", 1]]}', r"urls\[0\]: an entry has two elem"),
+    ('{"version": "1", "urls": [["a.py", "\\ud800"]]}', "half a character"),
+    ('{"version": "1", "urls": {"a.py": "a.py"}}', r"urls: a list of \[destination, URL\]"),
+    ('{"version": "1", "urls": [["a.py", "a.py"]], "deps": "logging"}', "deps: a list of"),
+    ('{"version": "1", "urls": [["a.py", "a.py"]], "deps": {"a": "1"}}', "deps: a list of"),
+    ('{"version": "1", "urls": [["a.py", "a.py"]], "urls": []}', "'urls' is there twice"),
+    ('{"v": 2, "version": "1", "urls": [["a.py", "a.py"]]}', "v: 1 is the only version"),
     ('{"version": "1", "urls": [["a.py", "github:o/r/a.py"]]}', "relative URL.* github:o/r/a.py"),
     ('{"version": "1", "urls": [["a.py", "/a.py"]]}', "relative URL"),
     ('{"version": "1", "urls": [["../a.py", "a.py"]]}', "'../a.py'"),
     ('{"version": "1", "urls": [["fs:a.py", "a.py"]]}', "'fs:a.py'"),
     ('{"version": "1", "urls": [["b.py", "b.py"], ["c.py", "C.py"]]}', r"b.py, \S+C.py"),
-    ('{"version": "1", "deps": [["a", 1]]}', "a name and a version"),
-    ('{"version": "1", "deps": [[]]}', "a name and a version"),
+    ('{"version": "1", "deps": [["a", 1]]}', r"deps\[0\]: a version is a text"),
+    ('{"version": "1", "deps": [[]]}', r"deps\[0\]: an entry is \[name, version\]"),
     ('{"version": "1", "deps": ["@1"]}', "names no package"),
     ('{"version": "1", "deps": ["./a"]}', "not a name, so it cannot be published: ./a"),
     ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
     ('{"urls": [["a.py", "a.py"]]}', "no version"),
-    ('{"version": "1"}', "no files"),
+    ('{"version": "1"}', "nothing to install"),
 ]
 
 
@@ -731,6 +739,17 @@ def test_mistakes_in_package_json(tmp_path, text, message):
     with pytest.raises(PublishError, match=message) as error:
         build(tmp_path / "p", tmp_path / "index")
     assert str(tmp_path / "p") in str(error.value)
+
+
+def test_what_editors_of_windows_write(tmp_path):
+    """A byte order mark, line ends of Windows and a comma too much do not matter to an index."""
+    write_json_package(tmp_path / "p", version="1", urls=[["a.py", "a.py"]])
+    (tmp_path / "p" / "a.py").write_bytes(b"x = 1\r\n")
+    path = tmp_path / "p" / "package.json"
+    text = '{\r\n"version": "1",\r\n"urls": [["a.py", "a.py"],]\r\n}\r\n'
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert build(tmp_path / "p", tmp_path / "index") == [("p", "1")]
+    assert_whole(tmp_path / "index")
 
 
 @pytest.mark.parametrize("name", ["a b", ".a", "a@1", "a.py", "a.json"])
@@ -767,7 +786,19 @@ def test_versions_that_collide(tmp_path, deps):
         build(tmp_path / "in", tmp_path / "index")
 
 
-@pytest.mark.parametrize("text, message", [("{", "line 1"), ('{"v": 3}', "version 2")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "line 1"),
+        ("[]", "not an object"),
+        ("[" * 100_000, "not JSON"),
+        ('{"v": 3}', "version 2"),
+        ('{"v": 2}', "version 2"),
+        ('{"v": 2, "packages": {}}', "version 2"),
+        ('{"v": 2, "packages": [{"name": "a"}]}', "version 2"),
+        ('{"v": 2, "packages": [{"name": 1, "version": "1", "versions": {}}]}', "version 2"),
+    ],
+)
 def test_an_index_of_another_kind(tmp_path, text, message):
     write_simple(tmp_path / "a", "1")
     (tmp_path / "index").mkdir()

@@ -19,8 +19,8 @@ from internet import INDEX, by_mpremote, bytecode, sha256
 from jsonschema import Draft7Validator
 from mip_index import PublishError, check
 from mip_index import device as host
-from mip_index.checker import SCHEMA
 from mip_index.clients import CLIENTS, FIELD
+from mip_index.document import SCHEMA
 from mip_index.fetch import Answer
 from mip_index.store import package_path
 from test_sources import BAD_DESTINATIONS, DESTINATIONS, params
@@ -117,6 +117,11 @@ FAULTS = [
     Fault("nothing in lists", {"urls": [], "deps": []}, "", "nothing to install", OURS),
     Fault("large", urls(GOOD, x="x" * (1 << 20)), "", "1048576 bytes", OURS, unseen=MEMORY),
     Fault("version a number", urls(GOOD, version=0.2), "version", "is a text", ()),
+    Fault("nested", "[" * 100_000, "", "brackets are nested too deeply", CLIENTS),
+    Fault(
+        "half a character", '{"urls": [["m\\ud800.py", "m.py"]]}', "", "half a character", MPREMOTE
+    ),
+    Fault("a list of authors", urls(GOOD, author=["x"]), "author", "not a text", ()),
     Fault("misspelt key", urls(GOOD, versoin="1"), "versoin", "version?", ()),
     Fault("key of another form", urls(GOOD, Deps=[]), "Deps", "deps?", ()),
     Fault("urls null", {"urls": None}, "urls", "a list of"),

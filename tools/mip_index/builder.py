@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .clients import Finding, unread_keys
+from .clients import Finding
 from .compiler import NativeError, compile_module
 from .device import ARCHITECTURES, PublishError, clashes, pinned
 from .page import write_page
@@ -79,7 +79,7 @@ def build(
 
 def _findings(source: Source, output: Path) -> list[Finding]:
     """Return what may not be as the author of a package meant it."""
-    found = unread_keys(source.metadata)
+    found = list(source.findings)
     rest = source.left_out(output)
     if rest:
         more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""

@@ -1,10 +1,9 @@
 """Reads packages as every client would, and says what will fail: `mip-index check`.
 
-What is wrong with the text and shape of a package.json is found here, the latter by
-package.schema.json; what is wrong with its entries in entries.py.
+What is wrong with the text and shape of a package.json is found in document.py, what is wrong with
+its entries in entries.py.
 """
 
-import functools
 import json
 import tempfile
 from collections import Counter
@@ -12,13 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import json_reader
 from .builder import build
-from .clients import CLIENTS, Finding, unread_keys
+from .clients import CLIENTS, Finding
 from .device import (
     DOCUMENT,
-    KEYS,
-    MAX_DOCUMENT,
     MAX_ENTRY,
     PLACEHOLDERS,
     PUBLIC_INDEX,
@@ -29,16 +25,14 @@ from .device import (
     is_file,
     parse,
     read,
-    refuse_document,
     refuse_version,
     repository,
     url_of,
 )
+from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
 from .store import NEWEST_MPY, Index, package_path
-
-SCHEMA = Path(__file__).with_name("package.schema.json")
 
 # Where a package.json is assumed to be published if nothing tells: not too near to the root, as
 # it may have URLs that lead upwards.
@@ -88,7 +82,7 @@ def check(
         if local:
             _asked(place)  # which tells of a version
         raise PublishError(f"{location}: no such file")
-    findings, document = _read(data)
+    findings, document = read_document(data)
     if document is None:
         return findings
     known = bool(base)
@@ -196,80 +190,6 @@ def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Fi
                     reason = f"{path} is not that of {other}: the one installed last is there"
                     findings.append(Finding(f"{kind}/{name}", reason, warning=True))
     return findings
-
-
-def _read(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
-    """Return (findings, document): what is wrong with the text, and its value if it has one."""
-    findings = []
-    duplicates: list[str] = []
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        counted = Counter(key for key, _ in items)
-        duplicates[:] = [key for key in counted if counted[key] > 1]  # the last call is the outer
-        return dict(items)
-
-    strict = None
-    try:
-        json.loads(data, object_pairs_hook=pairs)
-    except ValueError as error:
-        strict = error
-    mark = b"\xef\xbb\xbf"
-    try:
-        document = json_reader.loads(data.removeprefix(mark))
-    except ValueError as error:
-        clients = CLIENTS if strict else ("ours", "upstream")
-        return [Finding("", _refusal(data) or str(error), clients)], None
-    if data.startswith(mark):
-        findings.append(Finding("", "begins with a byte order mark", ("upstream",)))
-    if strict:
-        reason = f"only MicroPython's json reads it: {strict}"
-        findings.append(Finding("", reason, ("mpremote",)))
-    for key in sorted(set(duplicates) & set(KEYS)):
-        reason = f"{key!r} is there twice: ours takes both, the others the last"
-        findings.append(Finding("", reason))
-    if len(data) > MAX_DOCUMENT:
-        findings.append(Finding("", f"more than {MAX_DOCUMENT} bytes", ("ours",)))
-    if not isinstance(document, dict):
-        return findings + _shape(document), None
-    return findings + _shape(document) + unread_keys(document), document
-
-
-def _refusal(data: bytes) -> str:
-    """Return why a device cannot read a document, "" if it can."""
-    try:
-        refuse_document(data)
-    except PublishError as error:
-        return str(error)
-    return ""
-
-
-@functools.cache
-def _schema() -> Any:
-    """Return the validator of the schema. Raises PublishError without jsonschema."""
-    # Only `check` needs it.
-    try:
-        import jsonschema
-    except ImportError as error:
-        raise PublishError("jsonschema is not installed: pip install jsonschema") from error
-    schema = json.loads(SCHEMA.read_text("utf-8"))
-    jsonschema.Draft7Validator.check_schema(schema)
-    return jsonschema.Draft7Validator(schema)
-
-
-def _shape(document: object) -> list[Finding]:
-    """Return the Findings of the JSON schema: entries of the wrong shape, one for each."""
-    findings: dict[str, Finding] = {}
-    for error in _schema().iter_errors(document):
-        path = list(error.absolute_path)
-        destination = len(path) == 3 and path[0] in ("urls", "hashes") and path[2] == 0
-        if destination and isinstance(error.instance, str):
-            continue  # clean_path() tells more of it
-        entry = "".join(f"[{part}]" if isinstance(part, int) else part for part in path[:2])
-        clients = tuple(error.schema.get("clients", CLIENTS))
-        warning = error.schema.get("warning", False)
-        reason = error.schema["errorMessage"]
-        findings.setdefault(entry, Finding(entry, reason, clients, warning))
-    return list(findings.values())
 
 
 def _most_named(document: dict[str, Any]) -> str:

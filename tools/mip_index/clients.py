@@ -4,25 +4,18 @@ Those are ours (this mip), upstream (the mip in MicroPython) and mpremote; the l
 alike, here.
 """
 
-import difflib
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from .device import FORGES, KEYS, LISTS, document_of, is_file
-from .store import FACTS, NEWEST_MPY, package_path
+from .device import FORGES, document_of, is_file
+from .store import NEWEST_MPY, package_path
 
 CLIENTS = ("ours", "upstream", "mpremote")
 FIELD = ("upstream", "mpremote")
 
 # The URLs that upstream and mpremote take for full ones.
 FIELD_PREFIXES = ("http://", "https://", "codeberg:", "github:", "gitlab:")
-
-# Keys that say something to people, and are no misspelt ones.
-KNOWN_KEYS = (*KEYS, *FACTS, "name", "from")
-# Keys of the package.json of npm.
-NPM_KEYS = {"dependencies", "devDependencies", "scripts", "main", "engines"}
 
 
 @dataclass(frozen=True)
@@ -71,17 +64,3 @@ def normal(url: str) -> str:
     """Return a URL without the dots in its path."""
     scheme, host, path, query, _ = urlsplit(url)
     return urlunsplit((scheme, host, posixpath.normpath(path), query, ""))
-
-
-def unread_keys(document: Iterable[str]) -> list[Finding]:
-    """Return the Findings about keys of a package.json, or of metadata(), that nothing reads."""
-    keys = list(document)
-    if NPM_KEYS.intersection(keys) and not set(LISTS).intersection(keys):
-        reason = "this is npm's package.json: another directory is needed"
-        return [Finding("", reason, warning=True)]
-    findings = []
-    for key in keys:
-        near = difflib.get_close_matches(key.lower(), KNOWN_KEYS, 1, 0.85)
-        if near and key not in KNOWN_KEYS:
-            findings.append(Finding(key, f"no client reads it: {near[0]}?", warning=True))
-    return findings

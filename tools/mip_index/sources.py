@@ -1,7 +1,6 @@
 """Packages as their authors write them: a manifest.py, or a package.json with relative URLs."""
 
 import fnmatch
-import json
 import os
 import traceback
 from collections.abc import Iterator, Sequence
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .clients import Finding
 from .device import (
     ARCHITECTURES,
     PLACEHOLDERS,
@@ -19,6 +19,7 @@ from .device import (
     parse,
     repository,
 )
+from .document import read_document, unread_keys
 from .store import is_name, is_version
 
 # What makes a directory a package; the first goes before the second.
@@ -77,6 +78,7 @@ class Source:
     path   its manifest.py or package.json
     root   the directory that its files may be in
     items  its files and what it needs, in the order in which they were named
+    findings  warnings about what its author says of it
     """
 
     name: str
@@ -84,6 +86,7 @@ class Source:
     root: Path
     metadata: dict[str, Any] = field(default_factory=dict)
     items: list[File | Need] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
     @property
     def files(self) -> list[File]:
@@ -266,6 +269,7 @@ class Manifest:
         self._directory = source.path.parent
         self._done: set[Path] = set()
         self._run(source.path, options)
+        source.findings = unread_keys(source.metadata)
         version = source.metadata.get("version")
         source.items = [
             replace(item, version=version) if isinstance(item, File) else item
@@ -364,34 +368,32 @@ def _read_package_json(source: Source) -> Source:
     mistake in it.
     """
     path = source.path
-    try:
-        package = json.loads(path.read_text("utf-8"))
-        source.metadata = package
-        for destination, url in package.get("urls", []):
-            if is_full(url) or url.startswith("/"):
-                raise PublishError(f"{path}: not a relative URL, so it cannot be published: {url}")
-            source.add(destination, path.parent / url)
-        for entry in package.get("deps", []):
-            source.items.append(_read_dependency(entry, path))
-        hashes = package.get("hashes")
-    except PublishError:
-        raise
-    except (ValueError, TypeError, AttributeError) as error:
-        # json, or the unpacking of something that is not what it ought to be.
-        raise PublishError(f"{path}: not a package.json: {error}") from error
-    if hashes:
+    findings, package = read_document(path.read_bytes())
+    errors = [each for each in findings if not each.warning]
+    for each in errors:
+        # Of `deps` all can be read here, whatever other clients make of it.
+        if package is None or "ours" in each.clients or each.entry.startswith("urls"):
+            raise PublishError(f"{path}: {str(each).removeprefix('error: ')}")
+    assert package is not None
+    source.metadata = package
+    source.findings = [each for each in findings if each.warning]
+    for destination, url in package.get("urls", []):
+        if is_full(url) or url.startswith("/"):
+            raise PublishError(f"{path}: not a relative URL, so it cannot be published: {url}")
+        source.add(destination, path.parent / url)
+    for entry in package.get("deps", []):
+        source.items.append(_read_dependency(entry, path))
+    if package.get("hashes"):
         raise PublishError(f"{path}: has `hashes`; they are files of another index")
     return source
 
 
-def _read_dependency(entry: object, path: Path) -> Need:
+def _read_dependency(entry: str | list[str], path: Path) -> Need:
     """Return the Need that an entry of `deps` means: [name, version], [name], or a string.
 
     It is published as all clients can read it: to some, "latest" is a branch of a repository.
     """
     texts = entry[:2] if isinstance(entry, list) else [entry]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"a dependency has a name and a version, not {entry!r}")
     try:
         name, version = parse(*texts)
     except PublishError as error:

@@ -98,14 +98,21 @@ class Index:
         self._load()
 
     def _load(self) -> None:
-        listing = self._read("index.json") or {"v": 2, "packages": []}
-        if listing.get("v") != 2:
-            raise PublishError(f"{self.directory}/index.json: not an index of version 2")
+        listing = self._read("index.json")
+        if listing is None:
+            listing = {"v": 2, "packages": []}
+        packages = listing.get("packages")
+        if (
+            listing.get("v") != 2
+            or not isinstance(packages, list)
+            or not all(map(_lists, packages))
+        ):
+            raise PublishError(
+                f"{self.directory}/index.json: not an index of version 2: name another directory"
+            )
         self.updated: int = listing.get("updated", 0)
         # name -> entry of index.json
-        self.entries: dict[str, dict[str, Any]] = {
-            entry["name"]: entry for entry in listing["packages"]
-        }
+        self.entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in packages}
         chosen = listing.get(CHOSEN, {})
         self.hash_length: int = chosen.get("hash_length", 0)
         self.mpy_versions: list[str] = chosen.get("mpy", [])
@@ -347,10 +354,21 @@ class Index:
         if not path.is_file():
             return None
         try:
-            value: dict[str, Any] = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise PublishError(f"{path}: {error}") from error
+            value = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise PublishError(f"{path}: not JSON, so not of an index: {error}") from error
+        if not isinstance(value, dict):
+            raise PublishError(f"{path}: not an object, so not of an index")
         return value
+
+
+def _lists(entry: object) -> bool:
+    """Return whether something in index.json is the entry of a package."""
+    return (
+        isinstance(entry, dict)
+        and all(isinstance(entry.get(key), str) for key in ("name", "version"))
+        and isinstance(entry.get("versions"), dict)
+    )
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], release: Release, every: bool) -> list[str]:
