@@ -662,7 +662,7 @@ def test_packages_are_found_in_directories(tmp_path):
         write_simple(tmp_path / path, "1")
     (tmp_path / "x" / "README").write_text("")
     assert list(sources.find_packages([tmp_path / "x"])) == ["a", "b"]
-    with pytest.raises(PublishError, match="README: no manifest"):
+    with pytest.raises(PublishError, match="README: a file: name its directory"):
         build(tmp_path / "x" / "README", tmp_path / "index")
     write_simple(tmp_path / "z" / "a", "1")
     with pytest.raises(PublishError, match=r"a is also in .*x"):
@@ -767,14 +767,14 @@ def test_files_that_collide(tmp_path):
     build(tmp_path / "in", tmp_path / "index")
     assert paths(read(tmp_path / "index", "py", "d")) == ["same.py"]
     write_package(tmp_path / "in" / "e", 'metadata(version="1"); require("a"); require("c")')
-    with pytest.raises(PublishError, match="^e: same.py of a and of c are different"):
+    with pytest.raises(PublishError, match="e/manifest.py: same.py of a and of c are different: "):
         build(tmp_path / "in", tmp_path / "index")
 
 
 @pytest.mark.parametrize("deps", [["c@1", "c", "c@2"], [["c", "1"], ["c", "2"], "c"]])
 def test_versions_elsewhere_that_collide(tmp_path, deps):
     write_json_package(tmp_path / "a", version="1", deps=deps)
-    with pytest.raises(PublishError, match="^a: needs c in 1, and in 2"):
+    with pytest.raises(PublishError, match="a/package.json: needs c in 1, and in 2: "):
         build(tmp_path / "a", tmp_path / "index")
 
 
@@ -782,7 +782,9 @@ def test_versions_elsewhere_that_collide(tmp_path, deps):
 def test_versions_that_collide(tmp_path, deps):
     write_json_package(tmp_path / "in" / "a", version="1", deps=deps)
     write_simple(tmp_path / "in" / "b", "1")
-    with pytest.raises(PublishError, match="^a: needs b in its own version, and in 0"):
+    with pytest.raises(
+        PublishError, match="a/package.json: needs b in its own version, and in 0: "
+    ):
         build(tmp_path / "in", tmp_path / "index")
 
 
@@ -947,8 +949,11 @@ def test_errors_are_one_line(tmp_path, capsys):
     capsys.readouterr()
     for arguments, text in (
         (["build", str(tmp_path / "b"), "--output", output], "line 1: ValueError: two lines"),
-        (["build", str(tmp_path / "a"), "--output", str(tmp_path / "file")], "File exists"),
-        (["build", str(tmp_path / "gone"), "--output", output], "no manifest.py or package.json"),
+        (
+            ["build", str(tmp_path / "a"), "--output", str(tmp_path / "file")],
+            "file: File exists: a file is in",
+        ),
+        (["build", str(tmp_path / "gone"), "--output", output], "gone: no such directory"),
         (["serve", str(tmp_path / "a")], "no index in it"),
         (
             ["serve", output, "--port", "0", "--cert", "gone", "--key", "gone"],
@@ -985,12 +990,60 @@ def test_wrong_command_lines(arguments, tmp_path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [[], ["build"], ["mirror"], ["check"], ["serve"]])
-def test_help_has_an_example(command, capsys):
+@pytest.mark.parametrize(
+    ("number", "text", "advice"),
+    [
+        (13, "Permission denied", "name a place where you may write"),
+        (28, "No space left on device", "make room, and run it again"),
+        (30, "Read-only file system", "name a place where you may write"),
+        (5, "Input/output error", ""),
+    ],
+)
+def test_errors_of_the_disk(tmp_path, monkeypatch, capsys, number, text, advice):
+    """An error of the disk names the file of the index, and what to do."""
+    write_simple(tmp_path / "a", "1")
+    write_bytes = Path.write_bytes
+
+    def write(path, data):
+        if path.name == ".latest.json.tmp":
+            raise OSError(number, text)
+        write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    assert mip_index.main(["build", f"{tmp_path}/a", "--output", f"{tmp_path}/index"]) == 1
+    line = f"{tmp_path}/index/package/py/a/latest.json: {text}" + f": {advice}" * bool(advice)
+    assert capsys.readouterr() == ("", f"mip-index: {line}\n")
+
+
+def test_ctrl_c(tmp_path, monkeypatch, capsys):
+    """A build that is interrupted says so on a line, and what to do."""
+    write_simple(tmp_path / "a", "1")
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: signal.raise_signal(2))
+    assert mip_index.main(["build", f"{tmp_path}/a", "--output", f"{tmp_path}/index"]) == 1
+    line = "mip-index: interrupted: the index is whole, run it again\n"
+    assert capsys.readouterr() == ("", line)
+    monkeypatch.undo()
+    assert build(tmp_path / "a", tmp_path / "index") == [("a", "1")]
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ([], "Write MicroPython packages into an index: plain files for any web server."),
+        (["build"], "Write packages of your own into an index in DIR, and print the calls"),
+        (["mirror"], "Write packages of others into an index in DIR, and print the calls"),
+        (["check"], "Print the mistakes in packages, one on a line; without any, that a"),
+        (["serve"], "Print the line that installs from the index in DIR, and serve DIR"),
+    ],
+)
+def test_help_begins_with_what_comes_out(command, first, capsys):
+    """The help of a command begins with what comes out, and has an example."""
     with pytest.raises(SystemExit) as error:
         mip_index.main([*command, "--help"])
     assert error.value.code == 0
-    assert "example:\n" in capsys.readouterr().out
+    usage, text = capsys.readouterr().out.split("\n\n", 1)
+    assert usage.startswith("usage: mip-index") and text.startswith(first)
+    assert "example:\n" in text
 
 
 @contextlib.contextmanager

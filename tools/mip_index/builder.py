@@ -58,7 +58,7 @@ def build(
         raise PublishError(f"{output}: packages are there: give the index another --output")
     found = find_packages(named, where, name)
     if name and len(found) != 1:
-        raise PublishError("a name is for a single package")
+        raise PublishError(f"{name}: one name for {len(found)} packages: name one SOURCE")
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, license)
         packages = []
@@ -243,7 +243,8 @@ def flatten(
                 owner = package.owners.setdefault(item.path, source.name)
                 if other != item and other.data() != item.data():
                     raise PublishError(
-                        f"{name}: {item.path} of {owner} and of {source.name} are different"
+                        f"{package.source.path}: {item.path} of {owner} and of {source.name} "
+                        "are different: rename one"
                     )
                 continue
             there = packages.get(item.name)
@@ -258,20 +259,22 @@ def flatten(
     add(package.source)
     _refuse_conflicts(package)
     if not package.files and not package.deps:
-        raise PublishError(f"{package.source.path}: the package has no files")
+        raise PublishError(f"{package.source.path}: the package has no files: name some")
     return package
 
 
 def _refuse_conflicts(package: Package) -> None:
     """Raise PublishError for what no device installs together."""
-    name = package.source.name
+    path = package.source.path
     versions: dict[str, str] = {}
     for needed, version in package.deps:
         if needed in package.inside:
-            raise PublishError(f"{name}: needs {needed} in its own version, and in {version}")
+            raise PublishError(
+                f"{path}: needs {needed} in its own version, and in {version}: name one"
+            )
         other = versions.setdefault(needed, version) if pinned(version) else version
         if other != version:
-            raise PublishError(f"{name}: needs {needed} in {other}, and in {version}")
+            raise PublishError(f"{path}: needs {needed} in {other}, and in {version}: name one")
     paths = list(package.files)
     for number, other_number, how in clashes(paths):
         # Both forms of a module would be published as one file, unless one of them is native.
@@ -279,5 +282,5 @@ def _refuse_conflicts(package: Package) -> None:
             package.files[paths[n]].builds for n in (number, other_number)
         ):
             raise PublishError(
-                f"{package.source.path}: {paths[number]} clashes with {paths[other_number]}"
+                f"{path}: {paths[number]} clashes with {paths[other_number]}: rename one"
             )

@@ -11,6 +11,7 @@ from it, too.
 """
 
 import argparse
+import errno
 import re
 import ssl
 import sys
@@ -26,9 +27,20 @@ from .mirroring import mirror
 from .serving import certificate_names, own_certificate, serve
 from .store import NEWEST_MPY, Index, native_indexes
 
+# What to do about errors of the disk.
+ADVICE = {
+    errno.EACCES: "name a place where you may write",
+    errno.EPERM: "name a place where you may write",
+    errno.EROFS: "name a place where you may write",
+    errno.EEXIST: "a file is in the way, name another place",
+    errno.ENOTDIR: "a file is in the way, name another place",
+    errno.ENOSPC: "make room, and run it again",
+}
+
 DESCRIPTION = """\
-Publish MicroPython packages as an index: plain files for any web server, from which
-MicroPython's own mip, mpremote and this mip install."""
+Write MicroPython packages into an index: plain files for any web server.
+
+MicroPython's own mip, mpremote and this mip install from an index."""
 
 EPILOG = """\
 example:
@@ -38,15 +50,16 @@ example:
 and on the board:
   mip.install("NAME", index="http://ADDRESS:8000")
 
-COMMAND --help tells more. Exit status: 0; 1 when something is wrong, which is said on one
-line; 2 after a wrong command line."""
+COMMAND --help tells more. Exit status: 0; 1 after an error, which is one line; 2 after a
+wrong command line."""
 
 BUILD_DESCRIPTION = """\
-Add packages to the index in DIR, or make it. A package is a directory with a
-manifest.py, as in micropython-lib, or with a package.json whose URLs are relative. Its
-name is the directory's. It is published as source and compiled by mpy-cross, with the
-files of the packages that it requires; those that are not among the SOURCEs become
-dependencies.
+Write packages of your own into an index in DIR, and print the calls that install them.
+
+A package is a directory with a manifest.py, as in micropython-lib, or with a
+package.json whose URLs are relative. Its name is that of the directory. It is published
+as source and compiled by mpy-cross, with the files of the packages that it requires. A
+required package that is not among the SOURCEs becomes a dependency.
 
 A published version never changes: change a package, and it needs a new version. So does
 a package that requires the changed one, as it has its files."""
@@ -64,17 +77,19 @@ An interrupted run leaves the index as it was, perhaps with some of the new pack
 it again. SOURCE_DATE_EPOCH in the environment is the time to write into index.json."""
 
 MIRROR_DESCRIPTION = """\
-Resolve packages as a board would, and publish their files in the index in DIR, or make
-it. What boards install from there is what was seen now, to the byte, wherever it came
-from, and stays when that place is gone or changes: the lock file of a fleet.
+Write packages of others into an index in DIR, and print the calls that install them.
+
+Packages are installed as on a board, and their files are published. Boards that install
+from DIR get these bytes, also when the origin changes or disappears: DIR is the lock
+file of a fleet.
 
 PACKAGE is what mip.install() takes: NAME or NAME@VERSION of an index, github:ORG/REPO@REF
 (gitlab:, codeberg:), a URL, or a path with a slash in it, as ./driver. Each is published
 with the files of all that it needs, as packages of the public index are.
 
-Its name in the index is its name where it was, or what its package.json says, or the
-last part of its URL. Its version is the one that was asked for, or that its package.json
-says, or the REF."""
+In DIR a package has its name in its own index, or the name in its package.json, or the
+last part of its URL. It has the version that was asked for, or the version in its
+package.json, or the REF."""
 
 MIRROR_EPILOG = """\
 example:
@@ -83,20 +98,22 @@ example:
 and on the boards:
   mip.install("app@2026.1", index="https://HOST")
 
-A published version never changes. When what a package needs has changed, mirror it under
-another --version."""
+A published version never changes. When a dependency of a package has changed, mirror the
+package with another --version."""
 
 CHECK_DESCRIPTION = """\
-Read a package.json as every client would, and say what will fail and why: for
+Print the mistakes in packages, one on a line; without any, that a package is good.
+
+A package.json is read as by each client:
   ours      this mip
   upstream  the mip in MicroPython
   mpremote  mpremote mip install
-PLACE is a path of a package.json, of its directory, of one with a manifest.py or of an
-index; a URL, or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and packages
-that it names are looked up: those that are relative to a path on the disk, others where
-clients would fetch them.
+PLACE is the path of a package.json, of a directory with a package.json or a manifest.py,
+or of an index; or a URL; or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and
+packages that it names are looked up: relative ones on the disk if PLACE is a path, others
+where clients fetch them.
 
-An error is what a client fails at. A warning is what may not be what was meant."""
+An error makes a client fail, and the exit status is 1. A warning is a likely mistake."""
 
 CHECK_EPILOG = """\
 example:
@@ -104,12 +121,14 @@ example:
   mip-index check package.json --as github:ORG/REPO --strict     in CI
   mip-index check github:ORG/REPO@v1.2
 
-With --as, files of that repository are looked up on the disk, so that what is not pushed
-yet can be checked. package.schema.json, beside this program, is for editors."""
+With --as, files of that repository are looked up on the disk, so that you can check what
+is not pushed yet. package.schema.json, beside this program, is for editors."""
 
 SERVE_DESCRIPTION = """\
-Serve the index in DIR until Ctrl-C, and print the line that installs from it, to be
-pasted at a board's REPL. For the bench and the LAN; for more, any web server will do."""
+Print the line that installs from the index in DIR, and serve DIR until Ctrl-C.
+
+Paste the line at the REPL of a board. A browser shows the page of the index. This server
+is for the bench and the LAN; elsewhere use any web server."""
 
 SERVE_EPILOG = """\
 example:
@@ -466,6 +485,12 @@ def main(arguments: list[str] | None = None) -> int:
     refuse(parser, options)
     try:
         return options.run(options) or 0
-    except (PublishError, OSError) as error:
-        print("mip-index:", " ".join(str(error).split()), file=sys.stderr)
-        return 1
+    except PublishError as error:
+        text = str(error)
+    except OSError as error:
+        advice = ADVICE.get(error.errno or 0, "")
+        text = ": ".join(filter(None, (error.filename, error.strerror or str(error), advice)))
+    except KeyboardInterrupt:
+        text = "interrupted: the index is whole, run it again"
+    print("mip-index:", " ".join(text.split()), file=sys.stderr)
+    return 1

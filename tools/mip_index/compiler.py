@@ -41,7 +41,9 @@ def compile_module(
         data = output.read_bytes()
     # A .mpy file begins with an M and its version.
     if data[:2] != bytes((ord("M"), int(mpy))):
-        raise PublishError(f"mpy-cross wrote bytecode version {data[1]}, not {mpy}")
+        raise PublishError(
+            f"mpy-cross wrote bytecode version {data[1]}, not {mpy}: install another"
+        )
     return data
 
 

@@ -98,9 +98,11 @@ class Source:
         """The package's version. Raises PublishError if it has none that can be published."""
         version = self.metadata.get("version")
         if version is None:
-            raise PublishError(f"{self.path}: the package has no version")
+            raise PublishError(f"{self.path}: the package has no version: give it one")
         if not is_version(version):
-            raise PublishError(f"{self.path}: this cannot be a version: {version!r}")
+            raise PublishError(
+                f"{self.path}: this cannot be a version: {version!r}: write a text like '1.0.2'"
+            )
         return str(version)
 
     def add(self, path: str, source: Path, opt: int | None = None) -> None:
@@ -115,7 +117,7 @@ class Source:
         builds = tuple(_builds(source))
         for each in [there for _, there in builds] or [source]:
             if not each.resolve().is_relative_to(self.root.resolve()):
-                raise PublishError(f"{self.path}: {each} leads out of {self.root}")
+                raise PublishError(f"{self.path}: {each} leads out of {self.root}: copy it there")
         self.items.append(File(path, builds[0][1] if builds else source, opt, builds=builds))
 
     def left_out(self, output: Path | None = None) -> list[str]:
@@ -208,15 +210,20 @@ def find_packages(
             for directory, inside, files in os.walk(source)
             if _is_package(directory, inside, files, output)
         ]
+        if not found and not Path(source).is_dir():
+            what = "a file: name its directory" if Path(source).exists() else "no such directory"
+            raise PublishError(f"{source}: {what}")
         if not found:
-            raise PublishError(f"{source}: no manifest.py or package.json in it")
+            raise PublishError(f"{source}: no manifest.py or package.json in it: write one")
         for directory in found:
             called = name or directory.resolve().name
             if not is_name(called):
-                raise PublishError(f"{directory}: this cannot be a package's name: {called!r}")
+                raise PublishError(
+                    f"{directory}: this cannot be a package's name: {called!r}: give a --name"
+                )
             other = before.setdefault(called.lower(), directory)
             if other.resolve() != directory.resolve():
-                raise PublishError(f"{directory}: {called} is also in {other}")
+                raise PublishError(f"{directory}: {called} is also in {other}: rename one")
             packages.setdefault(called, Found(directory, Path(source)))
     return packages
 
@@ -293,7 +300,7 @@ class Manifest:
         if files is None:
             found = list(self._modules(directory, set()))
             if not found:
-                raise PublishError(f"{self.source.path}: no .py file in {directory}")
+                raise PublishError(f"{self.source.path}: no .py file in {directory}: name files")
         else:
             found = [directory / name for name in files]
         for path in found:
@@ -379,12 +386,14 @@ def _read_package_json(source: Source) -> Source:
     source.findings = [each for each in findings if each.warning]
     for destination, url in package.get("urls", []):
         if is_full(url) or url.startswith("/"):
-            raise PublishError(f"{path}: not a relative URL, so it cannot be published: {url}")
+            raise PublishError(
+                f"{path}: not a relative URL, so it cannot be published: {url}: copy the file"
+            )
         source.add(destination, path.parent / url)
     for entry in package.get("deps", []):
         source.items.append(_read_dependency(entry, path))
     if package.get("hashes"):
-        raise PublishError(f"{path}: has `hashes`; they are files of another index")
+        raise PublishError(f"{path}: has `hashes`; they are files of another index: mirror it")
     return source
 
 
@@ -399,5 +408,5 @@ def _read_dependency(entry: str | list[str], path: Path) -> Need:
     except PublishError as error:
         raise PublishError(f"{path}: {error}") from error
     if is_local(name):
-        raise PublishError(f"{path}: not a name, so it cannot be published: {name}")
+        raise PublishError(f"{path}: not a name, so it cannot be published: {name}: name it")
     return Need(name, version or ("" if repository(name) else "latest"))

@@ -10,6 +10,7 @@ That is the layout of the public index, version 2.  MPY is a version of MicroPyt
 or "py" for packages as source.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -344,8 +345,11 @@ class Index:
         try:
             temporary.write_bytes(data)
             os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = str(path)  # of a full disk none is told
+            with contextlib.suppress(OSError):  # it may not be there
+                temporary.unlink()
             raise
 
     def _read(self, name: str) -> dict[str, Any] | None:
