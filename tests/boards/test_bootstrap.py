@@ -1,6 +1,7 @@
 """mip arrives on a board: by upstream's mip, by itself, by mpremote, by copying, frozen."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from mip_index import server as mip_server
 
 # The modules that mip consists of, as paths from the repository's root.
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mip").rglob("*.py"))
+
+FIRMWARE = (ROOT / "docs" / "firmware.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -235,3 +238,18 @@ def test_mip_runs_at_mpremotes_repl(device, site, index):
         output = terminal.run("exec", f"import mip; mip.install('crc', {site.url!r})")
     assert output.splitlines()[-1] == "Done"
     assert list(device.tree()) == ["crc.mpy"]
+
+
+# --- In a clone ---
+
+
+@pytest.mark.needs("upstream")
+def test_the_command_line_in_a_clone(device, published, site, server, tmp_path):
+    """In a clone `micropython -m mip` is this mip, elsewhere that of the Unix port."""
+    (command,) = re.findall(r"^\$ micropython (-m mip install .*)$", FIRMWARE, re.MULTILINE)
+    words = command.replace("https://host/pi", site.url).removesuffix(" github:ORG/REPO").split()
+    (tmp_path / "elsewhere").mkdir()
+    for where, there in ((server.root, True), (tmp_path / "elsewhere", False)):
+        subprocess.run([*device.interpreter, *words], cwd=where, timeout=60)
+        assert (where / "staging" / ".mip" / "record").exists() == there
+        assert (where / "staging" / "telemetry.mpy").exists() == there
