@@ -13,25 +13,23 @@ import mip_index
 import pytest
 import yaml
 from device import Device, interpreter
-from folders import ROOT
-from internet import content
-from pages import shows
-from test_build import assert_whole, tree, write_simple
+from internet import by_mpremote, content
+from mip_index.compiler import compile_module
+from mip_index.sources import build_of
+from mip_index.store import content_path
+from pages import Board, blocks, shows
+from test_build import assert_whole, read, tree, write_simple
 
 GUIDE = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
 
-# Commands that are not run here, and why.
-NOT_RUN = {"mip-index serve site": "it serves until Ctrl-C; see test_build.py"}
-# Those that have a test of their own.
-ELSEWHERE = ("git switch", "aws")
+# Commands and files that have a test of their own.
+ELSEWHERE = ("git switch", "aws", "pipx install", ".github/", "conf.d/")
 
 # Where the guide says that mip is; here it is this checkout.
 SPEC = "git+https://github.com/ORG/REPO"
 
-# A file: its path, as the last of the text before it, and its content.
-FILE = re.compile(r"`([^`\n]+/[^`\n]+)`:\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FILES = dict(FILE.findall(GUIDE))
+BLOCKS = blocks(GUIDE)
+FILES = {block.file: block.text for block in BLOCKS if block.file}
 
 # Has connections go to the internet of the tests; the commands are programs of their own, which
 # pipx starts without PYTHONPATH.
@@ -52,14 +50,7 @@ if ports:
 
 def commands():
     """(command, lines of output) of all consoles, in order."""
-    found = []
-    for block in CONSOLE.findall(GUIDE):
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                found.append((line[2:], []))
-            else:
-                found[-1][1].append(line)
-    return found
+    return [step for block in BLOCKS if block.language == "console" for step in block.steps]
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +88,95 @@ def empty(tmp_path_factory):
     return environment
 
 
-@pytest.fixture
-def place(tmp_path, net):
-    """A directory with the files of the guide, and an internet with what it names there."""
-    (tmp_path / "place").mkdir()
-    for path, text in FILES.items():
-        file = tmp_path / "place" / path
+class Author:
+    """The author of the guide: a directory, a shell, an internet, and a board with mip in it."""
+
+    def __init__(self, directory, net, device, environment):
+        self.place = directory / "place"
+        self._net = net
+        self._environment = {
+            **environment,
+            "MIP_TEST_HOSTS": ",".join(f"{host}={port}" for host, port in net.hosts.items()),
+            "SSL_CERT_FILE": str(net.cafile),
+        }
+        self.place.mkdir()
+        net.secure.sites["host"] = net.plain.sites["host"] = self.place
+        (directory / "board").mkdir()
+        self._board = Board(directory / "board", device.interpreter, net.hosts, directory)
+        shutil.copytree(device.path / "mip", self._board.work / "lib" / "mip")
+        (self._board.work / "boot.py").write_text("import sys; sys.path.insert(0, '/lib')\n")
+
+    def write(self, path, text):
+        """Write a file; what is in thermo/ is pushed, too."""
+        file = self.place / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         if path.startswith("thermo/"):
-            net.put(f"https://raw.githubusercontent.com/ORG/thermo/v1.2/{path[7:]}", text)
+            self._net.put(f"https://raw.githubusercontent.com/ORG/thermo/v1.2/{path[7:]}", text)
+        if path == "vector/package.json":
+            # What its author built elsewhere: for the board of this test, and for another one.
+            code = b"@micropython.native\ndef add(a, b):\n    return a + b\n"
+            (file.parent / "vector.py").write_bytes(code)
+            for arch in "x64", "armv7emsp":
+                build = file.parent / f"build/{arch}_6.3"
+                build.mkdir(parents=True)
+                data = compile_module(code, "vector.py", None, "6", arch)
+                (build / "vector.mpy").write_bytes(data)
+
+    def run(self, command, output):
+        """Run a command, which prints what the guide shows, and fails where that is an error."""
+        if command == "mip-index serve site":
+            self.serve(command, output)
+            return
+        status, said = shell(command, self.place, self._environment)
+        assert shows(output, said.splitlines()), (command, said)
+        errors = any("error: " in line or line.startswith("mip-index: ") for line in output)
+        assert status == errors, command
+
+    def serve(self, command, output):
+        """Run `serve`; a board runs the line that it prints."""
+        words = [*command.split(), "--bind", "127.0.0.1", "--port", "0"]
+        with subprocess.Popen(
+            words,
+            executable=shutil.which(words[0], path=self._environment["PATH"]),
+            cwd=self.place,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                line = process.stdout.readline().rstrip()
+                hidden = re.sub("[0-9.]+:[0-9]+", "...", output[0])
+                assert shows([hidden], [line]), line
+                self.type_in([line])
+            finally:
+                process.terminate()
+
+    def type_in(self, lines):
+        """Type lines at the REPL of the board; each says Done at its end."""
+        for line, printed in self._board.type_in(["import mip", *lines])[1:]:
+            assert "Done" in printed[-2:], (line, printed)
+
+    def run_on_the_board(self, line):
+        """Type a line at the REPL of the board; return what it prints."""
+        ((_, printed),) = self._board.type_in([line])
+        return printed
+
+    def installed(self):
+        """{path: content} of what is on the board, without mip."""
+        found = self._board.tree()
+        return {path: data for path, data in found.items() if not path.startswith("mip/")}
+
+
+@pytest.fixture
+def author(tmp_path, net, device, empty):
+    """An Author on an internet with all that the guide names and does not make."""
     net.put("https://raw.githubusercontent.com/other/fonts/v3/draw.py")
     net.publish("logging", "0.6.1")
-    return tmp_path / "place"
+    author = Author(tmp_path, net, device, empty)
+    mip_index.build(ROOT, author.place / "mip", name="mip", hash_length=64)
+    return author
 
 
 def shell(command, cwd, environment):
@@ -127,48 +194,54 @@ def shell(command, cwd, environment):
     return done.returncode, done.stdout
 
 
-def test_the_guide(place, net, device, empty):
-    """The commands print what the guide shows, and what they publish can be installed."""
-    environment = {
-        **empty,
-        "MIP_TEST_HOSTS": ",".join(f"{host}={port}" for host, port in net.hosts.items()),
-        "SSL_CERT_FILE": str(net.cafile),
-    }
-    run = 0
-    for command, output in commands():
-        if command in NOT_RUN or command.startswith((*ELSEWHERE, "pipx install")):
+@pytest.mark.needs("upstream")
+def test_the_guide(author, net, monkeypatch):
+    """From the first line to the last: files are written, commands print what the guide shows.
+
+    At the REPL all can be installed, and with mpremote, too.
+    """
+    done = set()
+    for block in BLOCKS:
+        if block.file:
+            if not block.file.startswith(ELSEWHERE):
+                author.write(block.file, block.text)
             continue
-        status, said = shell(command, place, environment)
-        assert shows(output, said.splitlines()), (command, said)
-        errors = any("error: " in line or line.startswith("mip-index: ") for line in output)
-        assert status == errors, command
-        run += 1
-    assert run == 8
+        assert block.language in ("console", "pycon"), f"{block.number}: nothing checks this"
+        if block.language == "pycon":
+            author.type_in([line for line, _ in block.steps])
+            done.add(block.heading)
+            if block.heading == "A mirror: the lock file of a fleet":
+                origin = (author.place / "thermo" / "thermo.py").read_bytes()
+                assert author.installed()["thermo.py"] == origin
+                logging = content("logging.mpy", "logging 0.6.1")
+                assert author.installed()["logging.mpy"] == logging
+            continue
+        for command, output in block.steps:
+            if not command.startswith(ELSEWHERE):
+                author.run(command, output)
+                done.add(command)
+    assert len(done) == 16, sorted(done)
+    files = author.installed()
+    assert build_of(files["vector.mpy"]) == "x64_6.3"
+    assert {"hello.mpy", "phrases/english.json"} <= set(files)
+    assert author.run_on_the_board("import hello") == ["Hello!"]
 
-    net.reset()
-    device.mip("install", f"--index={place / 'fleet'}", "thermo@1.2", check=True)
-    assert device.tree() == {
-        "logging.mpy": content("logging.mpy", "logging 0.6.1"),
-        "thermo.py": (place / "thermo" / "thermo.py").read_bytes(),
-    }
-    device.mip("install", f"--index={place / 'site'}", "hello", check=True)
-    assert device.run("import hello", check=True).lines == ["Hello!"]
-    assert net.requests == []
+    net.connect(monkeypatch, tls=False)
+    (url,) = re.findall(r"mpremote mip install --index (\S+) vector`", GUIDE)
+    assert build_of(by_mpremote("vector", url)["lib/vector.mpy"]) == "armv7emsp_6.3"
 
 
-def test_it_runs_without_being_installed(place, empty):
+def test_it_runs_without_being_installed(author, empty):
     """`pipx run` checks a package, as the guide says, without anything being installed."""
     (text,) = re.findall(rf"`(pipx run --spec {re.escape(SPEC)} mip-index check \.)`", GUIDE)
     command = text.replace(SPEC, str(ROOT)).removeprefix("pipx ")
     command = f"{sys.executable} -m pipx {command} --offline"
-    assert shell(command, place / "packages" / "hello", empty)[1].splitlines()[-1] == (
+    for path in FILES:
+        if path.startswith("packages/"):
+            author.write(path, FILES[path])
+    assert shell(command, author.place / "packages" / "hello", empty)[1].splitlines()[-1] == (
         ".: good for every client"
     )
-
-
-def test_commands_that_are_not_run():
-    """What is not run is in the guide."""
-    assert set(NOT_RUN) <= {command for command, _ in commands()}
 
 
 def test_the_names_of_the_guide():
@@ -296,11 +369,14 @@ def nginx(tmp_path, index, authority):
     leaf = authority.ca.issue_cert("host", "localhost")
     leaf.private_key_pem.write_to_path(tmp_path / "host.key")
     (tmp_path / "host.pem").write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
+    shutil.copytree(index, tmp_path / "site")
+    # Of native code, for which there is an index within the index.
+    (tmp_path / "site" / "armv7emsp_6.3").symlink_to(".")
     site = FILES["conf.d/packages.conf"]
     for before, after in (
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
         ("/etc/ssl", str(tmp_path)),
-        ("/srv/site", str(index)),
+        ("/srv/site", str(tmp_path / "site")),
     ):
         assert before in site
         site = site.replace(before, after)
@@ -331,18 +407,23 @@ def test_nginx(nginx, tmp_path, device, authority):
     board.mip("install", "--index=https://host", "telemetry", check=True)
     assert len(board.tree()) == 10
     context = ssl.create_default_context(cafile=authority.pem)
+    _, hash = read(tmp_path / "site", "6", "crc")["hashes"][0]
     for path, kept in (
         ("index.json", False),
         ("index.html", False),
         ("package/6/crc/latest.json", False),
         ("package/6/crc/1.0.0.json", True),
+        ("armv7emsp_6.3/package/6/crc/1.0.0.json", True),
+        ("armv7emsp_6.3/package/6/crc/latest.json", False),
+        (f"armv7emsp_6.3/{content_path(hash)}", True),
+        (content_path(hash), True),
     ):
         with (
             socket.create_connection(("127.0.0.1", nginx), 20) as sock,
             context.wrap_socket(sock, server_hostname="host") as secure,
         ):
             secure.sendall(f"GET /{path} HTTP/1.0\r\nHost: host\r\n\r\n".encode())
-            answer = b"".join(iter(lambda: secure.recv(65536), b"")).decode()
+            answer = b"".join(iter(lambda: secure.recv(65536), b"")).decode("latin-1")
         assert answer.startswith("HTTP/1.1 200 OK"), path
         assert ("max-age=31536000, immutable" in answer, "max-age=60" in answer) == (
             kept,
