@@ -768,7 +768,7 @@ def test_an_index(tmp_path):
         (package / "package.json").write_text(json.dumps(keys))
         (package / "m.py").write_text(f"x = {number}\n")
     mip_index.build(tmp_path / "in", tmp_path / "site")
-    reason = "is not that of a: the one installed last is there"
+    reason = "differs from that of a: the package installed last wins"
     assert [str(each) for each in check(str(tmp_path / "site"), session=DISK)] == [
         f"warning: 6/b: Same.mpy {reason}",
         f"warning: py/b: Same.py {reason}",

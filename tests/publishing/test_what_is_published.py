@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from test_build import (
     paths,
     read,
     read_file,
+    serving,
     tree,
     write_json_package,
     write_package,
@@ -580,8 +582,131 @@ def test_builds_that_are_for_another_architecture(tmp_path):
     """A build that is not for the architecture that its path says is none."""
     package = write_natmod(tmp_path / "p", "x64")
     (package / "built" / "x64-6.3").rename(package / "built" / "armv6m-6.3")
+    with pytest.raises(PublishError, match="armv6m-6.3/fast.mpy: the build for armv6m is for x64"):
+        build(package, tmp_path / "index")
+    (package / "built" / "armv6m-6.3").rename(package / "built" / "x64-6.1")
+    with pytest.raises(PublishError, match="x64-6.1/fast.mpy: the build for 6.1 is for 6.3"):
+        build(package, tmp_path / "index")
+    (package / "built" / "x64-6.1" / "fast.mpy").write_bytes(compiled("x = 1\n"))
+    with pytest.raises(PublishError, match="x64-6.1/fast.mpy: not native code"):
+        build(package, tmp_path / "index")
+    shutil.rmtree(package / "built" / "x64-6.1")
     with pytest.raises(PublishError, match="no build for any architecture"):
         build(package, tmp_path / "index")
+
+
+def test_a_version_that_not_every_architecture_has(tmp_path, capsys):
+    """What is printed, and what `check` and `serve` say, is of the versions that there are."""
+    package = write_natmod(tmp_path / "p", "x64", "armv6m", source=False)
+    (package / "fast.py").unlink()
+    index = tmp_path / "site"
+    assert main(["build", str(package), "--output", str(index)]) == 0
+    shutil.rmtree(package / "built" / "armv6m-6.3")
+    document = (package / "package.json").read_text()
+    (package / "package.json").write_text(document.replace('"version": "1"', '"version": "2"'))
+    capsys.readouterr()
+    assert main(["build", str(package), "--output", str(index)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("#")[0] for line in lines] == ["Published p 2", 'mip.install("p@2']
+    assert check(str(index), offline=True) == []
+    with serving(index) as line:
+        assert re.search(r'"p", index="http://.*/\{MPY_ARCH\}_\{MPY_VERSION\}"', line)
+    name = read(index / "x64_6.3", "6", "p")["hashes"][0][1]
+    (index / "x64_6.3" / "file" / name[:2] / name).write_bytes(b"x")
+    (damaged, *_) = [str(each) for each in check(str(index), offline=True)]
+    assert damaged.startswith("error: x64_6.3/6/p@1 hashes[") or "x64_6.3/6/p@2" in damaged
+
+
+def test_bytecode_that_is_none(tmp_path):
+    """What `check` says of a .mpy file, `build` says, too."""
+    write_json_package(tmp_path / "p", version="1", urls=[["m.mpy", "m.mpy"]])
+    said = []
+    for data, words in (
+        (b"x", "m.mpy: not bytecode, though it is called .mpy"),
+        (b"M\x05\x00\x1f\0", "m.mpy: bytecode of version 5, firmware takes 6"),
+        (compiled(NATIVE, "x64"), "m.mpy: native code, which only boards with x64 load"),
+    ):
+        (tmp_path / "p" / "m.mpy").write_bytes(data)
+        try:
+            build(tmp_path / "p", tmp_path / "index", say=said.append)
+        except PublishError as error:
+            assert str(error) == f"{tmp_path}/p/package.json: {words}"
+        else:
+            assert said == [f"{tmp_path}/p/package.json: warning: {words}"]
+        (finding,) = check(str(tmp_path / "p"), offline=True)
+        assert finding.reason == words.removeprefix("m.mpy: ")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("import sys; sys.exit(1)", "line 1: SystemExit: 1"),
+        ("metadata(version='1'); module('m.py', opt=9)", "m.py: opt is 0 to 3, not 9"),
+        ("metadata(version='1'); module('m.py', opt='s')", "m.py: opt is 0 to 3, not 's'"),
+        ("metadata(version='1'); require('no such')", "name of a dependency: 'no such'"),
+        ("metadata(version='1'); require('./m')", "name of a dependency: './m'"),
+        ("metadata(version='1'); require(5)", "a dependency is named by texts"),
+        ("metadata(version='1'); require('b', 1)", "a dependency is named by texts"),
+        ("include('$(MPY_DIR)/x')", r"no manifest to include: .*/\$\(MPY_DIR\)/x"),
+    ],
+)
+def test_manifests_that_cannot_be_published(tmp_path, manifest, words):
+    """What a manifest says that no index can have is refused, with the path of the manifest."""
+    write_package(tmp_path / "p", manifest, m="")
+    with pytest.raises(PublishError, match=f"^{tmp_path}/p/manifest.py: .*{words}"):
+        build(tmp_path / "p", tmp_path / "index")
+
+
+def test_a_manifest_of_windows(tmp_path):
+    """A byte order mark before a manifest is none of it; facts that are no texts are told."""
+    write_package(tmp_path / "p", "", m="")
+    text = 'metadata(version="1", description=5, license=None)\r\nmodule("m.py")\r\n'
+    (tmp_path / "p" / "manifest.py").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    said = []
+    assert build(tmp_path / "p", tmp_path / "index", say=said.append) == [("p", "1")]
+    where = tmp_path / "p" / "manifest.py"
+    assert said == [f"{where}: warning: description: not a text, so it is left out"]
+
+
+def test_links_in_a_package(tmp_path):
+    """A link is its file, and one that leads nowhere or round in a circle is none."""
+    write_json_package(tmp_path / "p", version="1", urls=[["m.py", "link.py"], ["n.py", "n.py"]])
+    (tmp_path / "p" / "real.py").write_text("x = 1\n")
+    (tmp_path / "p" / "link.py").symlink_to("real.py")
+    for target in "n.py", "gone.py":
+        (tmp_path / "p" / "n.py").unlink(missing_ok=True)
+        (tmp_path / "p" / "n.py").symlink_to(target)
+        with pytest.raises(PublishError, match="no such file: .*/p/n.py$"):
+            build(tmp_path / "p", tmp_path / "index")
+        (finding,) = check(str(tmp_path / "p"), offline=True)
+        assert str(finding) == "error: urls[1]: 'n.py': there is no such file"
+    (tmp_path / "p" / "n.py").unlink()
+    (tmp_path / "p" / "n.py").mkdir()
+    (finding,) = check(str(tmp_path / "p"), offline=True)
+    assert str(finding) == "error: urls[1]: 'n.py': there is no such file"
+    (tmp_path / "p" / "n.py").rmdir()
+    (tmp_path / "p" / "n.py").symlink_to("link.py")
+    said = []
+    build(tmp_path / "p", tmp_path / "index", say=said.append)
+    assert said == []
+    assert files_of(tmp_path / "index", "py", "p") == {"m.py": b"x = 1\n", "n.py": b"x = 1\n"}
+
+
+def test_another_index_among_the_sources(tmp_path):
+    """An index that lies among packages, from an earlier build, is none of them."""
+    write_simple(tmp_path / "in" / "a", "package")
+    build(tmp_path / "in", tmp_path / "in" / "old")
+    assert (tmp_path / "in" / "old" / "package" / "py" / "a" / "package.json").exists()
+    assert build(tmp_path / "in", tmp_path / "new") == [("a", "package")]
+
+
+def test_a_terminal_that_shows_only_ascii(tmp_path):
+    """Names that a terminal cannot show are written with escapes."""
+    write_json_package(tmp_path / "p", version="1", urls=[["\xfc.py", "\xfc.py"]])
+    command = [sys.executable, "-m", "mip_index", "check", "--offline", tmp_path / "p"]
+    more = {"PYTHONPATH": str(TOOLS), "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env={**os.environ, **more}, capture_output=True, text=True)
+    assert done.returncode == 1 and "'\\xfc.py': there is no such file" in done.stdout
 
 
 def test_a_native_version_never_changes(tmp_path):

@@ -12,7 +12,7 @@ from .clients import Finding
 from .compiler import NativeError, compile_module
 from .device import ARCHITECTURES, PublishError, clashes, pinned
 from .page import write_page
-from .sources import PACKAGE_FILES, File, Found, Source, build_of, find_packages
+from .sources import PACKAGE_FILES, File, Found, Source, build_of, bytecode_findings, find_packages
 from .store import Index, Release, build_time
 
 # How many files are named that are left out of a package.
@@ -64,7 +64,9 @@ def build(
         packages = []
         for called in sorted(found):
             source = found[called].read(called)
-            for finding in _findings(source, where):
+            for finding in _findings(source, where, index.mpy_versions):
+                if not finding.warning:
+                    raise PublishError(f"{source.path}: {finding.entry}: {finding.reason}")
                 say(f"{source.path}: {finding}")
             packages.append(flatten(source, found, opt, index.license))
         # Source first: if it is published, bytecode is only ever added to it.
@@ -77,9 +79,13 @@ def build(
     return new
 
 
-def _findings(source: Source, output: Path) -> list[Finding]:
-    """Return what may not be as the author of a package meant it."""
+def _findings(source: Source, output: Path, mpy_versions: Sequence[str]) -> list[Finding]:
+    """Return what is wrong with a package, or may not be as its author meant it."""
     found = list(source.findings)
+    versions = tuple(map(int, mpy_versions))
+    for file in source.files:
+        if file.path.endswith(".mpy") and not file.builds:
+            found += bytecode_findings(file.path, file.data(), versions)
     rest = source.left_out(output)
     if rest:
         more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""

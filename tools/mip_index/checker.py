@@ -32,7 +32,7 @@ from .device import (
 from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
-from .store import NEWEST_MPY, Index, package_path
+from .store import NEWEST_MPY, Index, native_indexes, package_path
 
 # Where a package.json is assumed to be published if nothing tells: not too near to the root, as
 # it may have URLs that lead upwards.
@@ -70,7 +70,11 @@ def check(
     else:
         path = Path(place)
         if (path / "index.json").is_file():
-            return _check_index(path, mpy_version, session)
+            findings = _check_index(path, mpy_version, session)
+            for tag, native in native_indexes(path).items():
+                inside = _check_index(native.directory, mpy_version, session)
+                findings += [replace(each, entry=f"{tag}/{each.entry}") for each in inside]
+            return findings
         built = _check_manifest(path) if (path / "manifest.py").is_file() else []
         if not (path / DOCUMENT).is_file() and (path / "manifest.py").is_file():
             return built
@@ -187,7 +191,9 @@ def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Fi
             for path, hash in latest.get("hashes", []):
                 other, other_hash = shared.setdefault(path.lower(), (name, hash))
                 if not (hash.startswith(other_hash) or other_hash.startswith(hash)):
-                    reason = f"{path} is not that of {other}: the one installed last is there"
+                    reason = (
+                        f"{path} differs from that of {other}: the package installed last wins"
+                    )
                     findings.append(Finding(f"{kind}/{name}", reason, warning=True))
     return findings
 

@@ -12,6 +12,7 @@ from it, too.
 
 import argparse
 import errno
+import io
 import re
 import ssl
 import sys
@@ -180,8 +181,8 @@ def report(new: list[tuple[str, str]], output: str, before: int) -> None:
     every = [index, *native_indexes(output).values()]
     for name, version in new:
         # Native code without source is in none but the indexes of its architectures.
-        where = [each for each in every if name in each.entries]
-        for each in where[:1] if name in index.entries else where:
+        where = [each for each in every if each.has(name, version)]
+        for each in where[:1] if where[0] is index else where:
             print(each.pinned_call(name, version))
     if not new:
         print("Nothing new")
@@ -483,6 +484,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = make_parser()
     options = parser.parse_args(arguments)
     refuse(parser, options)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
     try:
         return options.run(options) or 0
     except PublishError as error:

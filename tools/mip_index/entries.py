@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -40,8 +41,8 @@ from .device import (
     url_of,
 )
 from .fetch import Answer
-from .sources import SUB_VERSIONS, build_of
-from .store import NEWEST_MPY, content_path, package_path
+from .sources import SUB_VERSIONS, bytecode_findings
+from .store import NATIVE, NEWEST_MPY, content_path, package_path
 
 # What is looked for in an index, in this order.
 KINDS = (NEWEST_MPY, "py")
@@ -112,6 +113,8 @@ class Lookup:
         if host and (self._offline or host in self._silent):
             self.failed = True
             raise PublishError(f"{url}: not looked up")
+        if not host and not os.path.isfile(url):
+            return None  # nor is a directory a file, or a link that leads round in a circle
         try:
             return read(self._session, url)
         except PublishError:
@@ -310,21 +313,9 @@ class EntryChecker:
         elif data is not None and written.endswith(".mpy"):
             self._check_bytecode(entry, data)
 
-    def _check_bytecode(self, entry: str, data: bytes, build: str | None = None) -> None:
-        """Check the head of a .mpy file. build: what it should be for."""
-        if data[:1] != b"M" or len(data) < 4:
-            self._error(entry, "not bytecode, though it is called .mpy")
-            return
-        if data[1] != self._mpy_version:
-            self._error(
-                entry, f"bytecode of version {data[1]}, firmware takes {self._mpy_version}"
-            )
-        native = build_of(data)
-        if build and native and build.split("_")[0] not in ("", native.split("_")[0]):
-            arch = build.split("_")[0]
-            self._error(entry, f"the build for {arch} is for {native.split('_')[0]}")
-        elif native and not build:
-            self._warn(entry, f"native code, which only boards with {native.split('_')[0]} load")
+    def _check_bytecode(self, entry: str, data: bytes, arch: str = "", version: str = "") -> None:
+        """Check a .mpy file. arch, version: that it should be for."""
+        self._found += bytecode_findings(entry, data, (self._mpy_version,), arch, version)
 
     def _check_builds(self, entry: str, source: str, url: str) -> None:
         """Check a URL that stands for one file for each architecture."""
@@ -340,8 +331,8 @@ class EntryChecker:
                 _, data = self._look(entry, place)
                 if data is not None:
                     there[arch] = None
-                    named = arch if PLACEHOLDERS[0] in url else ""
-                    self._check_bytecode(entry, data, f"{named}_{version}")
+                    named = [arch * (PLACEHOLDERS[0] in url), version * (PLACEHOLDERS[1] in url)]
+                    self._check_bytecode(entry, data, *named)
                 if PLACEHOLDERS[1] not in url:
                     break
         if not there and not self._lookup.failed:
@@ -363,7 +354,9 @@ class EntryChecker:
         elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
             self._error(entry, f"{place} is damaged: it has another hash")
         elif data is not None and written.endswith(".mpy"):
-            self._check_bytecode(entry, data)
+            native = NATIVE.fullmatch(root.rpartition("/")[2])
+            tag = native[0].rpartition("_") if native else ("", "", "")
+            self._check_bytecode(entry, data, tag[0], tag[2])
 
     def _check_place_of_hashes(self) -> None:
         if self._document.get("hashes") and not self._root():

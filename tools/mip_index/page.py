@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .store import Index, content_path, native_indexes, version_key
+from .store import ANY, Index, content_path, native_indexes, version_key
 
 HERE = Path(__file__).parent
-ANY = "{MPY_ARCH}_{MPY_VERSION}"
 
 
 def write_page(index: Index) -> None:

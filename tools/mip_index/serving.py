@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .device import PublishError
 from .server import Server
-from .store import Index
+from .store import ANY, Index, native_indexes
 
 # What never changes may be kept for as long as anybody wants; what does, for a minute.
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -49,9 +49,16 @@ def serve(
     installs a package of the index, to be pasted at a board's REPL.
     Raises PublishError if there is no index, or if the address cannot be had.
     """
-    names = sorted(Index(directory).entries)
-    if not names:
-        raise PublishError(f"{directory}: no index in it; make one with `build`")
+    indexes = {
+        "": Index(directory),
+        f"/{ANY}": next(iter(native_indexes(directory).values()), None),
+    }
+    found = [
+        (min(index.entries), where) for where, index in indexes.items() if index and index.entries
+    ]
+    if not found:
+        raise PublishError(f"{directory}: no index in it: make one with `build`")
+    name, where = found[0]
     try:
         server = Server(
             directory, tls=tls, host=host, port=port, verbose=verbose, cache_control=cache_control
@@ -68,7 +75,7 @@ def serve(
         if ready:
             scheme = "https" if tls else "http"
             url = f"{scheme}://{reachable_address(host)}:{server.port}"
-            ready(f'mip.install("{names[0]}", index="{url}")')
+            ready(f'mip.install("{name}", index="{url}{where}")')
         server.serve_forever()
 
 

@@ -16,11 +16,12 @@ from .device import (
     clean_path,
     is_full,
     is_local,
+    is_place,
     parse,
     repository,
 )
 from .document import read_document, unread_keys
-from .store import is_name, is_version
+from .store import FACTS, is_name, is_version
 
 # What makes a directory a package; the first goes before the second.
 PACKAGE_FILES = ("manifest.py", "package.json")
@@ -32,6 +33,11 @@ NOT_FOR_BOARDS = (
 )
 # Sub-versions of bytecode that native code can have been built for.
 SUB_VERSIONS = range(4)
+
+
+def _real(path: Path) -> Path:
+    """Return a path without links; unlike resolve(), also where these lead round in a circle."""
+    return Path(os.path.realpath(path))
 
 
 @dataclass(frozen=True)
@@ -115,44 +121,83 @@ class Source:
         except PublishError as error:
             raise PublishError(f"{self.path}: {error}") from error
         builds = tuple(_builds(source))
+        if opt not in (None, 0, 1, 2, 3):
+            raise PublishError(f"{self.path}: {path}: opt is 0 to 3, not {opt!r}")
         for each in [there for _, there in builds] or [source]:
-            if not each.resolve().is_relative_to(self.root.resolve()):
+            if not _real(each).is_relative_to(_real(self.root)):
                 raise PublishError(f"{self.path}: {each} leads out of {self.root}: copy it there")
         self.items.append(File(path, builds[0][1] if builds else source, opt, builds=builds))
 
     def left_out(self, output: Path | None = None) -> list[str]:
         """Return what lies beside the files, and is none of them: paths, directories with /."""
-        top = self.path.parent
-        taken = {file.source.resolve() for file in self.files}
-        taken |= {there.resolve() for file in self.files for _, there in file.builds}
+        top = _real(self.path.parent)
+        taken = {_real(file.source) for file in self.files}
+        taken |= {_real(there) for file in self.files for _, there in file.builds}
         above = {parent for path in taken for parent in path.parents}
         found = []
-        for directory in sorted(above | {top.resolve()}):
-            if directory.is_relative_to(top.resolve()):
+        for directory in sorted(above | {top}):
+            if directory.is_relative_to(top):
                 for path in sorted(directory.iterdir()):
                     known = any(fnmatch.fnmatch(path.name, known) for known in NOT_FOR_BOARDS)
                     # What else is in a repository is not beside the package.
-                    known = known or path.is_dir() and directory == top.resolve()
-                    if not (known or path in taken or path in above or path == output):
-                        name = path.relative_to(top.resolve()).as_posix()
+                    known = known or path.is_dir() and directory == top
+                    known = known or _real(path) in taken  # by a link
+                    if not (known or path in above or path == output):
+                        name = path.relative_to(top).as_posix()
                         found.append(name + "/" * path.is_dir())
         return found
 
 
 def _builds(source: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (build, path) of what there is of a path with {MPY_ARCH} or {MPY_VERSION} in it."""
+    """Yield (build, path) of what there is of a path with {MPY_ARCH} or {MPY_VERSION} in it.
+
+    Raises PublishError for one that is for another board than its path says.
+    """
     text = source.as_posix()
     if not any(place in text for place in PLACEHOLDERS):
         return
-    found = False
+    found: dict[str, Path] = {}
     for arch in ARCHITECTURES:
         for version in (f"6.{sub}" for sub in SUB_VERSIONS):
             path = Path(text.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version))
-            if path.is_file() and build_of(path.read_bytes()) == f"{arch}_{version}":
-                found = True
-                yield f"{arch}_{version}", path
+            if path.is_file():
+                named = [arch * ("{MPY_ARCH}" in text), version * ("{MPY_VERSION}" in text)]
+                data = path.read_bytes()
+                for finding in bytecode_findings("", data, (6,), *named):
+                    raise PublishError(f"{path}: {finding.reason}")
+                build = build_of(data)
+                if not build:
+                    raise PublishError(f"{path}: not native code, so name it without {{}}")
+                found[build] = path
     if not found:
         raise PublishError(f"{source}: there is no build for any architecture")
+    yield from found.items()
+
+
+def bytecode_findings(
+    entry: str, data: bytes, versions: Sequence[int], arch: str = "", version: str = ""
+) -> Iterator[Finding]:
+    """Yield the Findings about a .mpy file.
+
+    versions: of bytecode, that firmware takes.  arch, version: that its path says, of native
+    code with one file for each.
+    """
+    if data[:1] != b"M" or len(data) < 4:
+        yield Finding(entry, "not bytecode, though it is called .mpy")
+        return
+    if data[1] not in versions:
+        taken = " and ".join(map(str, versions))
+        yield Finding(entry, f"bytecode of version {data[1]}, firmware takes {taken}")
+    own_arch, _, own_version = (build_of(data) or "").rpartition("_")
+    if not own_arch:
+        return
+    if not (arch or version):
+        reason = f"native code, which only boards with {own_arch} load"
+        yield Finding(entry, reason, warning=True)
+    elif arch not in ("", own_arch):
+        yield Finding(entry, f"the build for {arch} is for {own_arch}")
+    elif version not in ("", own_version):
+        yield Finding(entry, f"the build for {version} is for {own_version}")
 
 
 def build_of(data: bytes) -> str | None:
@@ -237,9 +282,17 @@ def _is_package(directory: str, inside: list[str], files: list[str], output: Pat
     inside[:] = sorted(
         name
         for name in inside
-        if not is_package and name[0] != "." and Path(directory, name).resolve() != output
+        if not is_package
+        and name[0] != "."
+        and _real(Path(directory, name)) != output
+        and not _is_index(Path(directory, name))
     )
     return is_package
+
+
+def _is_index(directory: Path) -> bool:
+    """Return whether an index is in a directory: in it nothing is a source."""
+    return (directory / "index.json").is_file() and (directory / "package").is_dir()
 
 
 class Options:
@@ -276,7 +329,11 @@ class Manifest:
         self._directory = source.path.parent
         self._done: set[Path] = set()
         self._run(source.path, options)
-        source.findings = unread_keys(source.metadata)
+        source.findings = unread_keys(source.metadata) + [
+            Finding(key, "not a text, so it is left out", warning=True)
+            for key in FACTS
+            if not isinstance(source.metadata.get(key) or "", str)
+        ]
         version = source.metadata.get("version")
         source.items = [
             replace(item, version=version) if isinstance(item, File) else item
@@ -319,7 +376,8 @@ class Manifest:
         **options: Any,
     ) -> None:
         """Say that the package needs another; pypi and library have no meaning here."""
-        self.source.items.append(Need(name, version or "latest", options))
+        need = _need(self.source.path, name, *([version] if version else []))
+        self.source.items.append(replace(need, options=options))
 
     def include(self, manifest_path: str | Sequence[str], **options: Any) -> None:
         """Run other manifests, as a part of this one: a path, or a list of paths."""
@@ -336,9 +394,9 @@ class Manifest:
 
     def _modules(self, directory: Path, seen: set[Path]) -> Iterator[Path]:
         """Yield the .py files in a directory, then those in the directories in it, sorted."""
-        if directory.resolve() in seen:
+        if _real(directory) in seen:
             return  # a link that leads round in a circle
-        seen.add(directory.resolve())
+        seen.add(_real(directory))
         inside = sorted(directory.iterdir()) if directory.is_dir() else []
         yield from (path for path in inside if path.suffix == ".py" and path.is_file())
         for path in inside:
@@ -347,18 +405,20 @@ class Manifest:
 
     def _run(self, path: Path, options: dict[str, Any]) -> None:
         """Run the manifest at `path`, unless it has been run."""
-        if path.resolve() in self._done:
+        if _real(path) in self._done:
             return
-        self._done.add(path.resolve())
+        self._done.add(_real(path))
+        if not path.is_file():
+            raise PublishError(f"{self.source.path}: no manifest to include: {path}")
         names = ("metadata", "package", "module", "require", "include", "add_library", "c_module")
         functions = {name: getattr(self, name) for name in names}
         outer, self._directory = self._directory, path.parent
         try:
-            code = compile(path.read_text("utf-8"), str(path), "exec")
+            code = compile(path.read_text("utf-8-sig"), str(path), "exec")
             exec(code, {**functions, "options": Options(options)})
         except PublishError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A manifest is a program: anything can go wrong in it.
             frames = traceback.extract_tb(error.__traceback__)
             lines = [f"line {frame.lineno}: " for frame in frames if frame.filename == str(path)]
@@ -391,22 +451,24 @@ def _read_package_json(source: Source) -> Source:
             )
         source.add(destination, path.parent / url)
     for entry in package.get("deps", []):
-        source.items.append(_read_dependency(entry, path))
+        texts = entry[:2] if isinstance(entry, list) else [entry]
+        source.items.append(_need(path, *texts))
     if package.get("hashes"):
         raise PublishError(f"{path}: has `hashes`; they are files of another index: mirror it")
     return source
 
 
-def _read_dependency(entry: str | list[str], path: Path) -> Need:
-    """Return the Need that an entry of `deps` means: [name, version], [name], or a string.
+def _need(path: Path, *texts: str) -> Need:
+    """Return the Need that a name, or a name and a version, mean in a manifest or package.json.
 
     It is published as all clients can read it: to some, "latest" is a branch of a repository.
     """
-    texts = entry[:2] if isinstance(entry, list) else [entry]
+    if not all(isinstance(text, str) for text in texts):
+        raise PublishError(f"{path}: a dependency is named by texts, not by {texts!r}")
     try:
         name, version = parse(*texts)
     except PublishError as error:
         raise PublishError(f"{path}: {error}") from error
-    if is_local(name):
-        raise PublishError(f"{path}: not a name, so it cannot be published: {name}: name it")
+    if is_local(name) or not (is_place(name) or is_name(name)):
+        raise PublishError(f"{path}: cannot be the name of a dependency: {name!r}: change it")
     return Need(name, version or ("" if repository(name) else "latest"))

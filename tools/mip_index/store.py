@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PublishError
+from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PLACEHOLDERS, PublishError
 
 try:
     import fcntl
@@ -37,6 +37,8 @@ VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 FILE_SUFFIXES = (".py", ".mpy", ".json")
 # A directory in an index with the native code for an architecture.
 NATIVE = re.compile(r"\w+_\d+\.\d+")
+# What stands for the name of that of a board.
+ANY = "_".join(PLACEHOLDERS)
 # What index.json says of a package, beside its name and versions.
 FACTS = ("author", "description", "license")
 # The key of index.json with what was chosen for the index.
@@ -227,6 +229,11 @@ class Index:
         """Return the sha256 of a published package's JSON, as it is served."""
         path = self.directory / package_path(kind, name, version)
         return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def has(self, name: str, version: str) -> bool:
+        """Return whether a package is published in a version."""
+        kinds = self.entries[name]["versions"].values() if name in self.entries else ()
+        return any(version in versions for versions in kinds)
 
     def pinned_call(self, name: str, version: str, url: str = "") -> str:
         """Return the call that installs a package and nothing else under its name and version."""
@@ -422,8 +429,10 @@ def content_path(hash: str) -> str:
 
 def version_key(version: str) -> list[tuple[Any, ...]]:
     """Return a key that sorts versions: 0.9 before 0.10, 1.0-rc1 before 1.0 before 1.0.1."""
-    parts = re.findall(r"\d+|[A-Za-z]+", version)
-    return [(2, int(part)) if part.isdigit() else (0, part) for part in parts] + [(1,)]
+    # A tag may have a v before the number. Versions that are worth the same go by their texts.
+    parts = re.findall(r"\d+|[A-Za-z]+", re.sub(r"^v(?=\d)", "", version))
+    numbers = [(2, int(part)) if part.isdigit() else (0, part) for part in parts]
+    return [*numbers, (1,), (version,)]
 
 
 def build_time() -> int:
