@@ -193,9 +193,10 @@ def test_builds_are_the_same(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "a" / "index.json").read_text())["updated"] == 1700000000
 
 
-def test_a_wrong_build_time(tmp_path, monkeypatch):
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
-    with pytest.raises(PublishError, match="yesterday"):
+@pytest.mark.parametrize("text", ["yesterday", "9" * 20, "1.5"])
+def test_a_wrong_build_time(tmp_path, monkeypatch, text):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", text)
+    with pytest.raises(PublishError, match=f"since 1970: {text}$"):
         build(PACKAGES, tmp_path / "index")
 
 
@@ -959,6 +960,14 @@ def test_errors_are_one_line(tmp_path, capsys):
         ),
         (["build", str(tmp_path / "gone"), "--output", output], "gone: no such directory"),
         (["serve", str(tmp_path / "a")], "no index in it"),
+        (["build", str(tmp_path / "a"), "--output", output, "--url", 'h"'], 'h": not the URL'),
+        (
+            ["build", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "c", "--output", output],
+            "one name for two",
+        ),
+        (["check", str(tmp_path)], f"{tmp_path}: no package in it"),
+        (["check", str(tmp_path / "a" / "a.py")], "a.py: a file, not a package.json"),
+        (["mirror", str(tmp_path / "a"), "--output", output], "/a: has a manifest.py: build it"),
         (
             ["serve", output, "--port", "0", "--cert", "gone", "--key", "gone"],
             "gone, gone: no cer",
@@ -978,6 +987,12 @@ def test_errors_are_one_line(tmp_path, capsys):
         [],
         ["build", "a"],
         ["build", "a", "--output", "b", "--mpy-version", "py"],
+        ["build", "a", "--output", "b", "--mpy-version", "06"],
+        ["build", "a", "--output", ""],
+        ["build", "", "--output", "b"],
+        ["mirror", "", "--output", "b"],
+        ["check", ""],
+        ["serve", ""],
         ["serve", "a", "--port", "65536"],
         ["serve", "a", "--port", "-1"],
         ["serve", "a", "--tls"],

@@ -750,6 +750,7 @@ def test_a_manifest(tmp_path):
     (package / "manifest.py").write_text('metadata(version="1")\nmodule("m.py")')
     (package / "m.py").write_bytes(MODULE)
     assert check(str(package), session=DISK) == []
+    assert check(str(package / "manifest.py"), session=DISK) == []
     (package / "table.json").write_text("")
     assert [str(each) for each in check(str(package), session=DISK)] == [
         "warning: no rule takes table.json"
@@ -773,6 +774,7 @@ def test_an_index(tmp_path):
         f"warning: 6/b: Same.mpy {reason}",
         f"warning: py/b: Same.py {reason}",
     ]
+    assert len(check(str(tmp_path / "site" / "index.json"), session=DISK)) == 2
     content = sha256(b"x = 2\n")[:8]
     (tmp_path / "site" / "file" / content[:2] / content).write_text("other")
     found_there = errors(check(str(tmp_path / "site"), session=DISK))

@@ -138,7 +138,7 @@ def test_names_and_licences_that_are_said(tmp_path):
     assert Index(tmp_path / "index").entries["other"]["license"] == "MIT"
     write_simple(tmp_path / "in2" / "a", "1")
     write_simple(tmp_path / "in2" / "b", "1")
-    with pytest.raises(PublishError, match="also in"):
+    with pytest.raises(PublishError, match="one name for two"):
         build(tmp_path / "in2", tmp_path / "index", name="other")
 
 

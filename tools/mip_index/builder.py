@@ -57,8 +57,6 @@ def build(
     if where in roots or any((where / name).is_file() for name in PACKAGE_FILES):
         raise PublishError(f"{output}: packages are there: give the index another --output")
     found = find_packages(named, where, name)
-    if name and len(found) != 1:
-        raise PublishError(f"{name}: one name for {len(found)} packages: name one SOURCE")
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, license)
         packages = []

@@ -69,6 +69,10 @@ def check(
         location = url_of(base, ref)
     else:
         path = Path(place)
+        if path.name in ("manifest.py", "index.json"):
+            path = path.parent
+        if is_file(place) and path.is_file():
+            raise PublishError(f"{place}: a file, not a package.json")
         if (path / "index.json").is_file():
             findings = _check_index(path, mpy_version, session)
             for tag, native in native_indexes(path).items():
@@ -85,6 +89,8 @@ def check(
     if data is None:
         if local:
             _asked(place)  # which tells of a version
+        if local and Path(place).is_dir():
+            raise PublishError(f"{place}: no package in it: name a directory with a {DOCUMENT}")
         raise PublishError(f"{location}: no such file")
     findings, document = read_document(data)
     if document is None:

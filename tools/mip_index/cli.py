@@ -245,8 +245,15 @@ def session(options: argparse.Namespace) -> Session:
 
 def bytecode_version(text: str) -> str:
     """Return `text` if it can be a bytecode version; for argparse."""
-    if not re.fullmatch(r"[0-9]{1,2}", text):
+    if not re.fullmatch(r"[0-9]|[1-9][0-9]", text):
         raise argparse.ArgumentTypeError(f"not a bytecode version: {text}")
+    return text
+
+
+def some(text: str) -> str:
+    """Return `text` if it is not empty, as an unset variable of a shell is; for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text")
     return text
 
 
@@ -279,7 +286,9 @@ def add_command(
 
 def add_output(command: argparse.ArgumentParser, hash_length: int) -> None:
     """Add the options of commands that write an index. hash_length: of a new one."""
-    command.add_argument("--output", required=True, metavar="DIR", help="where the index is")
+    command.add_argument(
+        "--output", required=True, type=some, metavar="DIR", help="where the index is"
+    )
     command.add_argument(
         "--hash-length",
         type=int,
@@ -333,6 +342,7 @@ def add_build(commands: Any) -> None:
     command.add_argument(
         "source",
         nargs="+",
+        type=some,
         metavar="SOURCE",
         help="a package, or a directory with packages somewhere in it",
     )
@@ -360,7 +370,9 @@ def add_mirror(commands: Any) -> None:
         MIRROR_DESCRIPTION,
         MIRROR_EPILOG,
     )
-    command.add_argument("package", nargs="+", metavar="PACKAGE", help="what mip.install() takes")
+    command.add_argument(
+        "package", nargs="+", type=some, metavar="PACKAGE", help="what mip.install() takes"
+    )
     command.add_argument(
         "--index",
         action="append",
@@ -384,7 +396,7 @@ def add_check(commands: Any) -> None:
         CHECK_DESCRIPTION,
         CHECK_EPILOG,
     )
-    command.add_argument("place", nargs="+", metavar="PLACE", help="a package.json")
+    command.add_argument("place", nargs="+", type=some, metavar="PLACE", help="a package.json")
     command.add_argument(
         "--as",
         dest="published",
@@ -420,7 +432,7 @@ def add_serve(commands: Any) -> None:
     command = add_command(
         commands, "serve", run_serve, "serve an index to boards", SERVE_DESCRIPTION, SERVE_EPILOG
     )
-    command.add_argument("dir", metavar="DIR", help="where the index is")
+    command.add_argument("dir", type=some, metavar="DIR", help="where the index is")
     command.add_argument(
         "--port",
         type=port_number,

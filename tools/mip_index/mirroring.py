@@ -71,6 +71,15 @@ def mirror(
     session = session or Session()
     packages = list(packages)
     keys = [asked(text) for text in packages]
+    for key in keys:
+        if (
+            is_local(key)
+            and Path(key, "manifest.py").is_file()
+            and not Path(key, DOCUMENT).exists()
+        ):
+            raise PublishError(
+                f"{key}: has a manifest.py: build it, and mirror it from that index"
+            )
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
         facts = functools.partial(_facts, session)

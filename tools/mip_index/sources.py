@@ -268,6 +268,8 @@ def find_packages(
                 )
             other = before.setdefault(called.lower(), directory)
             if other.resolve() != directory.resolve():
+                if name:
+                    raise PublishError(f"{other}, {directory}: one name for two: name one SOURCE")
                 raise PublishError(f"{directory}: {called} is also in {other}: rename one")
             packages.setdefault(called, Found(directory, Path(source)))
     return packages

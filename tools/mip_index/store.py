@@ -169,8 +169,13 @@ class Index:
         self.mpy_versions = list(dict.fromkeys(mpy_versions or self.mpy_versions or [NEWEST_MPY]))
         self.url = (url or self.url).rstrip("/")
         self.license = license or self.license
+        if re.search(r'[\s"\\]', self.url):
+            raise PublishError(f"{self.url}: not the URL of an index: it has a space or a quote")
         if not MIN_HASH_LENGTH <= self.hash_length <= MAX_HASH_LENGTH:
-            raise PublishError(f"a hash has {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH} digits")
+            raise PublishError(
+                f"--hash-length {self.hash_length}: a hash has {MIN_HASH_LENGTH} to "
+                f"{MAX_HASH_LENGTH} digits"
+            )
 
     def publish(self, releases: Sequence[Release], updated: int) -> list[tuple[str, str]]:
         """Add releases; return a list of (name, version) of those that are new.
@@ -442,6 +447,9 @@ def build_time() -> int:
     Raises PublishError if SOURCE_DATE_EPOCH is no number.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH") or str(int(time.time()))
-    if not given.isdecimal():
-        raise PublishError(f"SOURCE_DATE_EPOCH is no number of seconds: {given}")
+    try:
+        time.gmtime(int(given))
+    except (ValueError, OverflowError, OSError) as error:
+        text = f"SOURCE_DATE_EPOCH is no number of seconds since 1970: {given}"
+        raise PublishError(text) from error
     return int(given)
