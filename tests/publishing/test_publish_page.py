@@ -15,7 +15,7 @@ import yaml
 from device import Device, interpreter
 from internet import by_mpremote, content
 from mip_index.compiler import compile_module
-from mip_index.sources import build_of
+from mip_index.device import build_of
 from mip_index.store import content_path
 from pages import Board, blocks, shows
 from test_build import assert_whole, read, tree, write_simple

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from .clients import Finding
 from .compiler import NativeError, compile_module
-from .device import ARCHITECTURES, PublishError, clashes, pinned
+from .device import ARCHITECTURES, PublishError, build_of, clashes, pinned, twin
 from .page import write_page
-from .sources import PACKAGE_FILES, File, Found, Source, build_of, bytecode_findings, find_packages
+from .sources import PACKAGE_FILES, File, Found, Source, bytecode_findings, find_packages
 from .store import Index, Release, build_time
 
 # How many files are named that are left out of a package.
@@ -150,7 +150,7 @@ class Package:
         builds = {build for file in self.files.values() for build, _ in file.builds}
         every: list[set[str]] = []
         for file in self.files.values():
-            if file.builds and _source_of(file.path) not in self.files:
+            if file.builds and twin(file.path) not in self.files:
                 every.append({build for build, _ in file.builds})
             elif file.path.endswith(".py"):
                 found = {build for mpy in mpy_versions for build in self._targets(file, mpy)}
@@ -169,7 +169,7 @@ class Package:
     def _has(self, kind: str, tag: str | None) -> bool:
         """Return whether all of the package can be had as a kind."""
         return all(
-            not file.builds or tag in dict(file.builds) or _source_of(path) in self.files
+            not file.builds or tag in dict(file.builds) or twin(path) in self.files
             for path, file in self.files.items()
         )
 
@@ -181,7 +181,7 @@ class Package:
         """
         result = {}
         for path, file in self.files.items():
-            native = self.files.get(f"{path[:-3]}.mpy") if path.endswith(".py") else None
+            native = self.files.get(twin(path) or "") if path.endswith(".py") else None
             if native and tag in dict(native.builds):
                 continue
             if file.builds:
@@ -216,10 +216,6 @@ class Package:
             raise
         except PublishError as error:
             raise PublishError(f"{file.source}: {error}") from error
-
-
-def _source_of(path: str) -> str:
-    return f"{path.removesuffix('.mpy')}.py"
 
 
 def flatten(

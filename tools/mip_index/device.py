@@ -92,7 +92,12 @@ MAX_HASH_LENGTH = 64
 # What stands for the running system in a URL.
 PLACEHOLDERS = ("{MPY_ARCH}", "{MPY_VERSION}")
 
+# Sub-versions of bytecode that native code can have been built for.
+SUB_VERSIONS = range(4)
+
 pinned: Callable[[str | None], str | None] = mip._pinned
+# The other form of a module's path: bytecode of source, source of bytecode; None of other files.
+twin: Callable[[str], str | None] = mip._twin
 is_place: Callable[[str], bool] = mip._is_place
 key_of: Callable[[str], str] = mip._key
 repository: Callable[[str], str] = mip._repository
@@ -145,7 +150,7 @@ def escape(url: str) -> str:
 
 def is_file(name: str) -> bool:
     """Return whether a name means a single file, and not a package."""
-    return mip._twin(name) is not None
+    return twin(name) is not None
 
 
 def is_local(name: str) -> bool:
@@ -220,6 +225,32 @@ def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[st
     except ValueError as error:
         raise PublishError(str(error)) from error
     return asked.asked
+
+
+def boards(mpy: str) -> Iterator[tuple[str, str]]:
+    """Yield (architecture, version) of what native code of a bytecode version may be built for."""
+    for arch in ARCHITECTURES:
+        for sub in SUB_VERSIONS:
+            yield arch, f"{mpy}.{sub}"
+
+
+def builds(url: str, mpy: str) -> dict[str, tuple[str, str]]:
+    """Return {URL: (architecture, version)} of what a URL or path may mean on the boards().
+
+    What it does not depend on is "".
+    """
+    arch, version = (place in url for place in PLACEHOLDERS)
+    found: dict[str, tuple[str, str]] = {}
+    for each in boards(mpy):
+        filled = url.replace(PLACEHOLDERS[0], each[0]).replace(PLACEHOLDERS[1], each[1])
+        found.setdefault(filled, (each[0] * arch, each[1] * version))
+    return found
+
+
+def build_of(data: bytes) -> str | None:
+    """Return for what a .mpy file is, as ARCHITECTURE_VERSION; None if it is not native code."""
+    tag = data[1] | (data[2] & 63) << 8 if len(data) > 2 and data[:1] == b"M" else 0
+    return "_".join(mip._platform(tag)) if tag >> 10 else None
 
 
 # Why a device refuses a destination, where more can be said than that.

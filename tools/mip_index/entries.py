@@ -18,13 +18,13 @@ from .clients import (
     normal,
 )
 from .device import (
-    ARCHITECTURES,
     FORGES,
     LISTS,
     MAX_ENTRY,
     PLACEHOLDERS,
     Fetches,
     PublishError,
+    builds,
     clashes,
     clean_path,
     dependency,
@@ -41,7 +41,7 @@ from .device import (
     url_of,
 )
 from .fetch import Answer
-from .sources import SUB_VERSIONS, bytecode_findings
+from .sources import bytecode_findings
 from .store import NATIVE, NEWEST_MPY, content_path, package_path
 
 # What is looked for in an index, in this order.
@@ -324,17 +324,11 @@ class EntryChecker:
             self._warn(entry, reason, FIELD)
             return
         there: dict[str, None] = {}
-        for arch in ARCHITECTURES:
-            for sub in SUB_VERSIONS:
-                version = f"{self._mpy_version}.{sub}"
-                place = url.replace(PLACEHOLDERS[0], arch).replace(PLACEHOLDERS[1], version)
-                _, data = self._look(entry, place)
-                if data is not None:
-                    there[arch] = None
-                    named = [arch * (PLACEHOLDERS[0] in url), version * (PLACEHOLDERS[1] in url)]
-                    self._check_bytecode(entry, data, *named)
-                if PLACEHOLDERS[1] not in url:
-                    break
+        for place, named in builds(url, str(self._mpy_version)).items():
+            _, data = self._look(entry, place)
+            if data is not None:
+                there[named[0] or named[1]] = None
+                self._check_bytecode(entry, data, *named)
         if not there and not self._lookup.failed:
             self._error(entry, f"{source!r}: there is no build for any architecture")
         else:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import itertools
 import posixpath
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from urllib.parse import urlsplit
 
 from . import json_reader
 from .device import (
-    ARCHITECTURES,
     DOCUMENT,
     MAX_HASH_LENGTH,
     PUBLIC_INDEX,
@@ -20,6 +18,8 @@ from .device import (
     Installed,
     PublishError,
     asked,
+    boards,
+    build_of,
     install,
     is_local,
     is_place,
@@ -28,7 +28,6 @@ from .device import (
 )
 from .fetch import Session
 from .page import write_page
-from .sources import SUB_VERSIONS, build_of
 from .store import FACTS, Index, Release, build_time, is_name, is_version
 
 # {form: {key: package}}
@@ -116,8 +115,8 @@ def _install_natives(
     """Install as on a board of each architecture; return what has native code for it, by tag."""
     found = {}
     for kind in mpy_versions:
-        for sub, arch in itertools.product(SUB_VERSIONS, ARCHITECTURES):
-            tag = f"{arch}_{kind}.{sub}"
+        for arch, version in boards(kind):
+            tag = f"{arch}_{version}"
             # What is not for it fails.
             with contextlib.suppress(PublishError):
                 packages_there, contents = install(packages, indexes, kind, session, tag)

@@ -10,9 +10,10 @@ from typing import Any
 
 from .clients import Finding
 from .device import (
-    ARCHITECTURES,
     PLACEHOLDERS,
     PublishError,
+    build_of,
+    builds,
     clean_path,
     is_full,
     is_local,
@@ -21,7 +22,7 @@ from .device import (
     repository,
 )
 from .document import read_document, unread_keys
-from .store import FACTS, is_name, is_version
+from .store import FACTS, NEWEST_MPY, is_name, is_version
 
 # What makes a directory a package; the first goes before the second.
 PACKAGE_FILES = ("manifest.py", "package.json")
@@ -31,8 +32,6 @@ NOT_FOR_BOARDS = (
     *("LICENSE*", "LICENCE*", "COPYING*", "README*", "CHANGE*", "setup.py", "conftest.py"),
     *("test", "tests", "test_*", "example*", "doc", "docs", "__pycache__", "*.pyc", ".*"),
 )
-# Sub-versions of bytecode that native code can have been built for.
-SUB_VERSIONS = range(4)
 
 
 def _real(path: Path) -> Path:
@@ -153,22 +152,18 @@ def _builds(source: Path) -> Iterator[tuple[str, Path]]:
 
     Raises PublishError for one that is for another board than its path says.
     """
-    text = source.as_posix()
-    if not any(place in text for place in PLACEHOLDERS):
+    if not any(place in source.as_posix() for place in PLACEHOLDERS):
         return
     found: dict[str, Path] = {}
-    for arch in ARCHITECTURES:
-        for version in (f"6.{sub}" for sub in SUB_VERSIONS):
-            path = Path(text.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version))
-            if path.is_file():
-                named = [arch * ("{MPY_ARCH}" in text), version * ("{MPY_VERSION}" in text)]
-                data = path.read_bytes()
-                for finding in bytecode_findings("", data, (6,), *named):
-                    raise PublishError(f"{path}: {finding.reason}")
-                build = build_of(data)
-                if not build:
-                    raise PublishError(f"{path}: not native code, so name it without {{}}")
-                found[build] = path
+    for place, named in builds(source.as_posix(), NEWEST_MPY).items():
+        if Path(place).is_file():
+            data = Path(place).read_bytes()
+            for finding in bytecode_findings("", data, (int(NEWEST_MPY),), *named):
+                raise PublishError(f"{place}: {finding.reason}")
+            build = build_of(data)
+            if not build:
+                raise PublishError(f"{place}: not native code, so name it without {{}}")
+            found[build] = Path(place)
     if not found:
         raise PublishError(f"{source}: there is no build for any architecture")
     yield from found.items()
@@ -198,14 +193,6 @@ def bytecode_findings(
         yield Finding(entry, f"the build for {arch} is for {own_arch}")
     elif version not in ("", own_version):
         yield Finding(entry, f"the build for {version} is for {own_version}")
-
-
-def build_of(data: bytes) -> str | None:
-    """Return for what a .mpy file is, as ARCHITECTURE_VERSION; None if it is not native code."""
-    number = data[2] >> 2 & 15 if len(data) > 2 and data[:1] == b"M" else 0
-    if not 0 < number <= len(ARCHITECTURES):
-        return None
-    return f"{ARCHITECTURES[number - 1]}_{data[1]}.{data[2] & 3}"
 
 
 @dataclass(frozen=True)
