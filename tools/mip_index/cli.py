@@ -257,7 +257,7 @@ def some(text: str) -> str:
     return text
 
 
-def port_number(text: str) -> int:
+def port(text: str) -> int:
     """Return the port that `text` means; for argparse."""
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"not a port, 0 to 65535: {text}")
@@ -268,14 +268,16 @@ def add_command(
     commands: Any,
     name: str,
     run: Callable[[argparse.Namespace], int | None],
-    help: str,
     description: str,
     epilog: str,
 ) -> argparse.ArgumentParser:
-    """Add a command to the parser; return its own parser. run: a function of its options."""
+    """Add a command to the parser; return its own parser. run: a function of its options.
+
+    The first line of its description is shown among the commands, too.
+    """
     command: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=help,
+        help=description.partition("\n")[0],
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -331,14 +333,7 @@ def add_network(command: argparse.ArgumentParser) -> None:
 
 def add_build(commands: Any) -> None:
     """Add the command `build`."""
-    command = add_command(
-        commands,
-        "build",
-        run_build,
-        "add packages to an index, or make one",
-        BUILD_DESCRIPTION,
-        BUILD_EPILOG,
-    )
+    command = add_command(commands, "build", run_build, BUILD_DESCRIPTION, BUILD_EPILOG)
     command.add_argument(
         "source",
         nargs="+",
@@ -362,14 +357,7 @@ def add_build(commands: Any) -> None:
 
 def add_mirror(commands: Any) -> None:
     """Add the command `mirror`."""
-    command = add_command(
-        commands,
-        "mirror",
-        run_mirror,
-        "publish what others published, pinned",
-        MIRROR_DESCRIPTION,
-        MIRROR_EPILOG,
-    )
+    command = add_command(commands, "mirror", run_mirror, MIRROR_DESCRIPTION, MIRROR_EPILOG)
     command.add_argument(
         "package", nargs="+", type=some, metavar="PACKAGE", help="what mip.install() takes"
     )
@@ -388,14 +376,7 @@ def add_mirror(commands: Any) -> None:
 
 def add_check(commands: Any) -> None:
     """Add the command `check`."""
-    command = add_command(
-        commands,
-        "check",
-        run_check,
-        "say what clients will make of a package.json",
-        CHECK_DESCRIPTION,
-        CHECK_EPILOG,
-    )
+    command = add_command(commands, "check", run_check, CHECK_DESCRIPTION, CHECK_EPILOG)
     command.add_argument("place", nargs="+", type=some, metavar="PLACE", help="a package.json")
     command.add_argument(
         "--as",
@@ -429,13 +410,11 @@ def add_check(commands: Any) -> None:
 
 def add_serve(commands: Any) -> None:
     """Add the command `serve`."""
-    command = add_command(
-        commands, "serve", run_serve, "serve an index to boards", SERVE_DESCRIPTION, SERVE_EPILOG
-    )
+    command = add_command(commands, "serve", run_serve, SERVE_DESCRIPTION, SERVE_EPILOG)
     command.add_argument("dir", type=some, metavar="DIR", help="where the index is")
     command.add_argument(
         "--port",
-        type=port_number,
+        type=port,
         default=8000,
         metavar="N",
         help="0 takes a free one (default 8000)",
