@@ -311,6 +311,21 @@ def test_what_was_published_but_not_listed(tmp_path):
     assert_whole(tmp_path / "index")
 
 
+def test_a_file_of_an_index_that_is_gone(tmp_path):
+    """A file that was lost comes back with the build that has it, and is named until then."""
+    index = tmp_path / "index"
+    write_simple(tmp_path / "in" / "a", "1")
+    write_simple(tmp_path / "in" / "b", "1", text="y = 1\n")
+    build(tmp_path / "in", index)
+    before = tree(index)
+    for path in index.glob("file/*/*"):
+        path.unlink()
+    with pytest.raises(PublishError, match="file/../.*: gone, and b needs it: build it again or"):
+        build(tmp_path / "in" / "a", index)
+    assert build(tmp_path / "in", index) == []
+    assert tree(index) == before
+
+
 def test_what_was_chosen_is_kept_when_nothing_is_new(tmp_path, capsys):
     """Another hash length is kept for what comes, and said, also if nothing else is new."""
     write_simple(tmp_path / "a", "1")

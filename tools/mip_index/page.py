@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .store import ANY, Index, content_path, native_indexes, version_key
+from .device import PublishError
+from .store import ANY, Index, native_indexes, version_key
 
 HERE = Path(__file__).parent
 
@@ -57,10 +58,13 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
     kinds = list(home.entries[name]["versions"])
     documents = {kind: home.package(kind, name, "latest") or {} for kind in kinds}
     document = documents[kinds[0]]
-    size = sum(
-        (home.directory / content_path(hash)).stat().st_size
-        for _, hash in document.get("hashes", [])
-    )
+    contents = [home.content(hash) for _, hash in document.get("hashes", [])]
+    for path in contents:
+        if not path.is_file():
+            raise PublishError(
+                f"{path}: gone, and {name} needs it: build it again or copy it back"
+            )
+    size = sum(path.stat().st_size for path in contents)
     needs = [*entry.get("needs", []), *(need for need, _ in document.get("deps", []))]
     every = {each for list in home.entries[name]["versions"].values() for each in list}
     versions = sorted(every, key=version_key, reverse=True)

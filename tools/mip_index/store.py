@@ -200,6 +200,8 @@ class Index:
         for release, kind, files in missing:
             path = package_path(kind, release.name, release.version)
             self._write_json(path, self._package_json(release, files))
+        for release in releases:
+            self._restore(release)
         entries = {**self._unlisted(), **self.entries}
         for release in releases:
             entries[release.name] = self._finish(release, entries.get(release.name, {}))
@@ -229,6 +231,10 @@ class Index:
     def package(self, kind: str, name: str, version: str) -> dict[str, Any] | None:
         """Return a published package's JSON, or None. version may be "latest"."""
         return self._read(package_path(kind, name, version))
+
+    def content(self, hash: str) -> Path:
+        """Return the path of the content with a hash."""
+        return self.directory / content_path(hash)
 
     def pin(self, kind: str, name: str, version: str) -> str:
         """Return the sha256 of a published package's JSON, as it is served."""
@@ -265,6 +271,18 @@ class Index:
                         f"{release.name} {release.version} is published with other content "
                         f"({', '.join(changed)}): give it a new version"
                     )
+
+    def _restore(self, release: Release) -> None:
+        """Write the contents of a published release that are gone, if they are still known."""
+        for kind in release.kinds:
+            package = self.package(kind, release.name, release.version) or {}
+            gone = [
+                hash for _, hash in package.get("hashes", []) if not self.content(hash).is_file()
+            ]
+            for data in release.files(kind).values() if gone else ():
+                digest = hashlib.sha256(data).hexdigest()
+                for hash in filter(digest.startswith, gone):
+                    self.write(content_path(hash), data)
 
     def _package_json(self, release: Release, files: dict[str, bytes]) -> dict[str, Any]:
         """Return what is published of a release: its JSON. files: path -> bytes."""
@@ -338,10 +356,10 @@ class Index:
 
         Raises PublishError if another content has that hash.
         """
-        path = content_path(self._hash(data))
-        if (self.directory / path).is_file() and (self.directory / path).read_bytes() != data:
+        path = self.content(self._hash(data))
+        if path.is_file() and path.read_bytes() != data:
             raise PublishError(f"{path} has other content: use a larger --hash-length")
-        self.write(path, data)
+        self.write(content_path(self._hash(data)), data)
 
     def _write_json(self, path: str, value: object) -> None:
         """Write a value as JSON, as small as it can be: boards read it."""
