@@ -13,6 +13,7 @@ import mip_index
 import pytest
 import yaml
 from device import Device, interpreter
+from folders import ROOT
 from internet import by_mpremote, content
 from mip_index.compiler import compile_module
 from mip_index.device import build_of
