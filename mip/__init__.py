@@ -1365,9 +1365,9 @@ class _Store:
         # it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
-        self.missing = not new  # until it is entered: whether it has to be there
+        self.new = new
         self.fold = self.recovering = self.recovered = False
-        self.changed = self.staged = self.as_recorded = False
+        self.missing = self.changed = self.staged = self.as_recorded = False
         self.with_deps = True
         self.state = 0
         # Resolving. upgrading: whether packages that are not needed any more go. again: whether
@@ -1394,14 +1394,12 @@ class _Store:
             raise InstallError("%s: another call of mip is at work" % self.target)
         _busy.append(self.target)
         try:
-            must = self.missing
-            self.missing = False
             if self.target:
                 self.target = self.doing = self.target.rstrip("/") + "/"
                 self.meta = self.target + ".mip/"
                 if _UNIX:
                     self._alone()
-                if must and not _type(self.meta[:-1]):
+                if not self.new and not _type(self.meta[:-1]):
                     raise InstallError("%s: nothing is installed there" % self.target)
                 self._recover()
             return self
