@@ -21,6 +21,7 @@ import bench_chart
 import bench_device
 import bench_flash
 import bench_node
+import bench_peers
 import bench_report
 import bench_site
 import bench_wasm
@@ -44,6 +45,7 @@ TINY = bench.Scope(
     wasm=((1, 2), 65536, 1),
     counted=2,
     growth=(1, 3),
+    builds=("", "all"),
 )
 # Does and says what valgrind does, quicker: each run has more instructions than the last.
 VALGRIND = """#!/bin/sh
@@ -81,6 +83,10 @@ def found(output):
 def cells(found):
     """The measured times and counts: {(title, round trip): cell}."""
     return {(cell["title"], cell["rtt_ms"]): cell for cell in found["time"]["cells"]}
+
+
+# What was measured last.
+MEASURED = json.loads((ROOT / "docs" / "bench.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -495,6 +501,30 @@ def test_growth(found):
             assert counts["ratio"] == pytest.approx(counts["many"] / counts["few"], rel=1e-3)
 
 
+def test_builds(found):
+    """A build that does without everything is smaller, in flash and in RAM."""
+    whole, part = found["builds"]["rows"]
+    assert (whole["without"], part["without"]) == ("", "all")
+    assert part["bytes"] < whole["bytes"]
+    assert part["loaded"] < whole["loaded"]
+    assert whole["frozen"] is part["frozen"] is None
+
+
+def test_peers(found):
+    """Each command is timed; what is not installed is left out."""
+    for cell in found["peers"]["cells"]:
+        timed = {name for name, took in cell["median_ms"].items() if took}
+        assert timed == {"ours", "upstream", "mpremote"} | (
+            {"curl"} if shutil.which("curl") else set()
+        )
+
+
+def test_a_command_that_fails(tmp_path, board):
+    """A command that does not fetch the package is an error, with what it said."""
+    with pytest.raises(BenchError, match="ours: .*no such"):
+        bench_peers._time(board, "ours", ["sh", "-c", "echo no such; exit 1"], tmp_path)
+
+
 def test_no_valgrind(tmp_path, monkeypatch):
     """Where instructions cannot be counted, this is said, and the rest is measured."""
     monkeypatch.setattr(bench, "QUICK", TINY)
@@ -533,6 +563,13 @@ def test_ram_on_32_bits(output, found):
     assert [row["upstream"] for row in part["rows"]] == [None, None]
     assert all(cell["ours"] > 0 for cell in part["cells"])
     assert f"| .mpy | {compiled['kept']:,} | not measured | {compiled['import']:,} | " in text
+
+
+def test_the_ram_of_the_documents_is_not_stale(webassembly):
+    """What is kept on 32 bits is what docs/bench.json, and so README.md, says; within 2 %."""
+    for row in MEASURED["wasm"]["rows"]:
+        kept = row["ours"]["kept"]
+        assert webassembly.kept(row["loaded"]) == pytest.approx(kept, rel=0.02), row["loaded"]
 
 
 def test_no_node(monkeypatch, tmp_path):
@@ -699,6 +736,12 @@ def test_the_heap_that_an_install_needs(tmp_path, figures):
     figures("heap for 10 files, HTTP, bytes", ours)
     assert ours <= 1.7 * upstreams
     assert many_ours <= 1.25 * ours
+    (documented,) = [
+        cell["ours"]
+        for cell in MEASURED["heap"]["cells"]
+        if (cell["files"], cell["scheme"]) == (10, "http")
+    ]
+    assert ours == pytest.approx(documented, rel=0.05), "docs/bench.json is stale"
 
 
 @pytest.mark.parametrize("guess", [0, 64, 640, 1280, 100_000])

@@ -17,6 +17,21 @@ def case(title, rtt, ours, upstream):
     }
 
 
+def flash(title, file_system, step, ours, upstream):
+    """A cell of bench.json: milliseconds of the model, and as many erases."""
+    sides = {"ours": ours, "upstream": upstream}
+    found = {side: {"ms": ms, "erases": ms} for side, ms in sides.items()}
+    return {"title": title, "file_system": file_system, "step": step, **found}
+
+
+def sides(**values):
+    """The same values for ours, and a tenth of each for upstream's."""
+    return {
+        "ours": values,
+        "upstream": {key: value and value // 10 for key, value in values.items()},
+    }
+
+
 FOUND = {
     "time": {
         "cells": [
@@ -47,6 +62,33 @@ FOUND = {
             {"files": 10, "ours": 700, "upstream": 70},
         ],
     },
+    "ram": {
+        "rows": [
+            {"loaded": ".mpy", **sides(kept=4000, install=5000)},
+            {"loaded": "frozen", **sides(kept=6000, install=7000)},
+        ]
+    },
+    "flash": {
+        "cells": [
+            flash("50 files in 5 directories", "littlefs", "install", 4500, 3200),
+            flash("50 files in 5 directories", "littlefs", "again", 500, 80),
+            flash("50 files in 5 directories", "littlefs", "upgrade", 6500, 3000),
+            flash("50 files in 5 directories", "FAT", "install", 23700, 14600),
+            flash("1 file beside 20 packages with 200 files", "littlefs", "install", 900, 101),
+            flash("1 file beside 1 package with 10 files", "littlefs", "install", 200, 100),
+        ]
+    },
+    "instructions": sides(fresh=70_000_000, again=40_000_000),
+    "growth": {"ms": {"ours": {"ratio": 10.32}, "upstream": {"ratio": 10.2}}},
+    "peers": {
+        "cells": [
+            {"rtt_ms": 0, "median_ms": {}},
+            {
+                "rtt_ms": 50,
+                "median_ms": {"ours": 650, "upstream": 11000, "mpremote": 9300, "curl": 2900},
+            },
+        ]
+    },
     "size": {
         "ours": {"library": 7000, "command_line": 1000},
         "upstream": {"library": 5159, "command_line": 3008},
@@ -70,8 +112,21 @@ def test_the_figures():
         *("2,000 bytes", "200 bytes"),
         *("3,000 bytes", "300 bytes"),
         *("18,000 bytes", "1,800 bytes"),
+        *("5,000 bytes", "500 bytes"),
+        *("7,000 bytes", "700 bytes"),
+        *("6,000 bytes", "600 bytes"),
+        *("4.5 s", "3.2 s"),
+        *("0.50 s", "0.080 s"),
+        *("6.5 s", "3.0 s"),
+        *("24 s", "15 s"),
+        *("4500", "3200"),
+        *("4.5 times", "1.0 times"),
+        *("10.3 times", "10.2 times"),
+        *("70 million", "7 million"),
+        *("40 million", "4 million"),
         *("7,000 bytes", "5,159 bytes"),
         *("1,000 bytes", "3,008 bytes"),
+        *("0.65 s", "11 s", "9.3 s", "2.9 s"),
     ]
 
 
@@ -93,6 +148,12 @@ def test_what_was_not_measured():
             readme_figures.figures({**FOUND, "wasm": nothing})
     with pytest.raises(FigureError, match="32 bits for an install"):
         readme_figures.figures({**FOUND, "wasm": {**FOUND["wasm"], "cells": []}})
+    with pytest.raises(FigureError, match="64 bits for ours, .mpy"):
+        readme_figures.figures({**FOUND, "ram": {"rows": []}})
+    with pytest.raises(FigureError, match="no flash was measured for 50 files"):
+        readme_figures.figures({**FOUND, "flash": {"cells": []}})
+    with pytest.raises(FigureError, match="ours was not timed at 50 ms"):
+        readme_figures.figures({**FOUND, "peers": {"cells": []}})
 
 
 def test_other_names():

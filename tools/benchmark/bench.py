@@ -19,9 +19,11 @@ from statistics import median
 import bench_counts
 import bench_device
 import bench_flash
+import bench_peers
 import bench_report
 import bench_site
 import bench_wasm
+import size
 from bench_device import Bench, BenchError
 from bench_options import PARTS, ROOT, arguments
 from bench_report import plural, ratio
@@ -41,6 +43,7 @@ class Scope:
     is installed beside.  ram: files of the package, and step and sure for that heap.
     wasm: files of the packages, few and many, and step and sure for that heap.
     counted: files whose instructions are counted.  growth: files, few and many.
+    builds: what builds are without that are measured.
     """
 
     rounds: int
@@ -57,6 +60,7 @@ class Scope:
     wasm: tuple
     counted: int
     growth: tuple
+    builds: tuple
 
 
 FULL = Scope(
@@ -74,6 +78,7 @@ FULL = Scope(
     wasm=((10, 1000), 256, 3),
     counted=50,
     growth=(100, 1000),
+    builds=("", *size.switches(), "all"),
 )
 QUICK = Scope(
     rounds=2,
@@ -90,6 +95,7 @@ QUICK = Scope(
     wasm=((1, 4), 2048, 1),
     counted=2,
     growth=(2, 8),
+    builds=("", "all"),
 )
 
 
@@ -316,7 +322,9 @@ def measure(scope, parts, place):
     if "growth" in parts:
         found["growth"] = bench_counts.measure_growth(bench, *scope.growth, say)
     if "builds" in parts:
-        found["builds"] = bench_counts.measure_builds(bench, say)
+        found["builds"] = bench_counts.measure_builds(bench, scope.builds, say)
+    if "peers" in parts:
+        found["peers"] = bench_peers.measure(bench, scope.again, scope.rtts, scope.rounds, say)
     return found
 
 

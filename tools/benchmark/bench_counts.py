@@ -165,15 +165,16 @@ def _growth(values):
     return {"few": least, "many": most, "ratio": ratio(most, least)}
 
 
-def measure_builds(bench, say):
-    """Measure builds that are without one of what mip can do without, or all.
+def measure_builds(bench, builds, say):
+    """Measure builds that do without something.
 
+    builds: what each is without, as for manifest.py; "" is the whole.  say: as bench.say().
     Returns what bench.json has under "builds": {"rows": [{"without": words, "bytes": of the .mpy,
     "loaded": bytes of RAM that are kept after the import, "frozen": likewise, or None}]}.
     """
     interpreters = os.environ.get("BENCH_BUILDS")
     rows = []
-    for words in "", *size.switches(), "all":
+    for words in builds:
         directory = bench.place / f"without-{words}"
         library, *_ = size.compile_modules(directory, without=words)
         row = {"without": words, "bytes": library.stat().st_size}

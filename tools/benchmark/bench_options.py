@@ -27,6 +27,7 @@ Both run in the same interpreter and install the same packages from the same ser
                 installs of 10 and 1,000 files; needs node
   growth        how block reads and instructions grow from 100 files to 1,000
   builds        bytes and RAM of builds that do without something, for docs/sizes.md
+  peers         how long whole commands take: both mips, mpremote onto a board, and curl
 
 What the last six find are counts, no times. BENCH_FROZEN names an interpreter with our mip
 frozen in, for what is compared frozen: MICROPYTHON should then name the same build with
@@ -45,7 +46,18 @@ examples:
   tools/bench --only heap --output build/bench
 """
 
-PARTS = ("time", "heap", "size", "flash", "ram", "wasm", "instructions", "growth", "builds")
+PARTS = (
+    "time",
+    "heap",
+    "size",
+    "flash",
+    "ram",
+    "wasm",
+    "instructions",
+    "growth",
+    "builds",
+    "peers",
+)
 
 
 def arguments(words):

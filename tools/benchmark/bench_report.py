@@ -54,6 +54,15 @@ INSTRUCTIONS_BUDGETS = {
 GROWTH_BUDGET = (13, 10)
 
 
+# Whole commands that are compared, in the order of the table.
+PEERS = {
+    "ours": "`micropython -m mip`, this mip",
+    "upstream": "`micropython -m mip`, upstream's",
+    "mpremote": "`mpremote mip`, onto a board",
+    "curl": "`curl`, the same files on one connection",
+}
+
+
 @dataclass(frozen=True)
 class Budget:
     """A figure of ours that is limited.
@@ -549,6 +558,31 @@ def growth_table(found):
     yield from table(["", plural(found["few"]), plural(found["many"]), "ratio"], rows)
 
 
+def peers_table(found):
+    """Yield the lines about whole commands."""
+    yield "## Beside mpremote and curl"
+    yield ""
+    yield (
+        f"Whole commands that fetch {plural(found['files'])} over TLS and check the certificate, "
+        "but for upstream's mip, which checks none: from the start of the process to its end. "
+        f"The median of {found['rounds']}. mpremote writes to the Unix port behind a "
+        "pseudo-terminal, so its serial line costs nothing, as it does on no board. curl fetches "
+        "the files one after the other on one connection, and installs nothing."
+    )
+    yield ""
+    rows = [
+        [
+            PEERS[name],
+            *(
+                f"{cell['median_ms'][name] / 1000:.3f} s" if cell["median_ms"][name] else ""
+                for cell in found["cells"]
+            ),
+        ]
+        for name in PEERS
+    ]
+    yield from table(["", *(f"{cell['rtt_ms']} ms round trip" for cell in found["cells"])], rows)
+
+
 # What makes the tables of each part, in their order.
 PART_TABLES = {
     "time": time_tables,
@@ -559,6 +593,7 @@ PART_TABLES = {
     "wasm": wasm_table,
     "instructions": instructions_table,
     "growth": growth_table,
+    "peers": peers_table,
 }
 
 

@@ -22,6 +22,10 @@ FIGURE = re.compile(r"(<!-- bench:([\w-]+) -->).*?(<!-- /bench -->)")
 RTT = 50
 SIDES = ("ours", "upstream")
 
+# What is measured on flash.
+SPREAD = "50 files in 5 directories"
+BESIDE = ("1 file beside 20 packages with 200 files", "1 file beside 1 package with 10 files")
+
 
 class FigureError(Exception):
     """A figure of README.md that is not in bench.json, or the other way round."""
@@ -67,6 +71,50 @@ def _install(found, side):
     raise FigureError("no RAM was measured on 32 bits for an install of 10 files")
 
 
+def _wide(loaded, key):
+    """The RAM on 64 bits, in one of the forms that a mip is loaded in."""
+
+    def figure(found, side):
+        for row in found["ram"]["rows"]:
+            if row["loaded"] == loaded and row[side]:
+                return _bytes(row[side][key])
+        raise FigureError(f"no RAM was measured on 64 bits for {side}, {loaded}")
+
+    return figure
+
+
+def _flash(found, title, file_system, step, side):
+    for cell in found["flash"]["cells"]:
+        if (cell["title"], cell["file_system"], cell["step"]) == (title, file_system, step):
+            return cell[side]
+    raise FigureError(f"no flash was measured for {title}, {file_system}, {step}")
+
+
+def _modelled(file_system, step):
+    """The time that a model of flash gives for 50 files."""
+    return lambda found, side: seconds(_flash(found, SPREAD, file_system, step, side)["ms"])
+
+
+def _beside(found, side):
+    """How much longer a small package takes beside 20 packages than beside one, on littlefs."""
+    many, few = (_flash(found, title, "littlefs", "install", side)["ms"] for title in BESIDE)
+    return f"{many / few:.1f} times"
+
+
+def _instructions(key):
+    return lambda found, side: f"{found['instructions'][side][key] / 1e6:.0f} million"
+
+
+def _peer(name):
+    def figure(found):
+        for cell in found["peers"]["cells"]:
+            if cell["rtt_ms"] == RTT and cell["median_ms"][name]:
+                return seconds(cell["median_ms"][name])
+        raise FigureError(f"{name} was not timed at {RTT} ms")
+
+    return figure
+
+
 def _time(title, rtt):
     return lambda found, side: seconds(_case(found, title, rtt)[side]["median_ms"])
 
@@ -89,16 +137,34 @@ FIGURES = {
     "ram-few": _ram(".mpy", "few"),
     "ram-many": _ram(".mpy", "many"),
     "ram-source": _ram("source", "few"),
+    "ram-loaded": _wide(".mpy", "install"),
+    "ram-frozen": _wide("frozen", "install"),
+    "ram-kept-frozen": _wide("frozen", "kept"),
+    "flash-install": _modelled("littlefs", "install"),
+    "flash-again": _modelled("littlefs", "again"),
+    "flash-upgrade": _modelled("littlefs", "upgrade"),
+    "flash-fat": _modelled("FAT", "install"),
+    "erases": lambda found, side: str(
+        _flash(found, SPREAD, "littlefs", "install", side)["erases"]
+    ),
+    "beside": _beside,
+    "growth": lambda found, side: f"{found['growth']['ms'][side]['ratio']:.1f} times",
+    "instructions": _instructions("fresh"),
+    "instructions-again": _instructions("again"),
     "library": lambda found, side: _bytes(found["size"][side]["library"]),
     "command-line": lambda found, side: _bytes(found["size"][side]["command_line"]),
 }
+
+
+# Whole commands: each is there once.
+PEERS = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremote", "curl")}
 
 
 def figures(found):
     """Return {name: text} of all figures. found: what bench.json has. Raises FigureError."""
     return {
         f"{name}-{side}": figure(found, side) for name, figure in FIGURES.items() for side in SIDES
-    }
+    } | {name: figure(found) for name, figure in PEERS.items()}
 
 
 def fill(text, values):
