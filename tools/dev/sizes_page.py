@@ -18,7 +18,7 @@ PAGE = size.ROOT / "docs" / "sizes.md"
 MEASURED = size.ROOT / "docs" / "bench.json"
 
 TEXT = """\
-# Sizes, and what a build can do without
+# Sizes, and what a build can leave out
 
 `mip/__init__.py` is {whole:,} bytes as .mpy, compiled as for firmware with `mpy-cross -O3`.
 Its budget is {budget:,} bytes and its aim {aim:,}: it is {over} the budget.
@@ -30,36 +30,38 @@ connections.
 
 ## The menu
 
-Each row is a switch at the top of `mip/__init__.py`. `without=` in a manifest takes their names,
-and `without="all"` all of them; [firmware.md](firmware.md#what-a-build-can-do-without) shows how.
-A build has not a byte of what it does without. What is asked for and not there says so.
+Each row but the first and the last is a switch at the top of `mip/__init__.py`. `without=` in a
+manifest takes their names, or `"all"`:
+[firmware.md](firmware.md#what-a-build-can-do-without) shows how. What a build leaves out takes no
+byte in it. A verb that was left out raises an error that says so.
 
-| without | what goes | bytes | RAM, loaded | RAM, frozen |
+| without | what is left out | bytes | RAM, loaded | RAM, frozen |
 | --- | --- | ---: | ---: | ---: |
 {rows}
-Bytes are those of the .mpy. RAM is what stays after `import mip`, on 64 bits: loaded from a file,
-or frozen, when the code itself stays in flash. On 32 bits it is about half.
+Bytes are those of the .mpy; what frozen code takes of the flash was not measured. RAM is what mip
+keeps after `import mip`, on 64 bits: loaded from a file, or frozen, when the code itself stays in
+flash. Most boards have 32 bits. There the whole keeps about four fifths of this when it is loaded;
+frozen it was not measured.
 
-- `whole` and `all` are the two builds that are tested with every fault of disk and network, each
-  switch with some of them. A record that one build has written is good for all others.
-- `all` installs, from every place and all or nothing, verifies what has hashes, keeps the record,
-  and recovers from power cuts. Another build can list, verify and upgrade what it has installed.
+- The tests try `whole` and `all` with every fault of disk and network, and each switch with some.
+- Every build reads the record of every other.
+- `all` still installs from every source, all or nothing, checks hashes, keeps the record, and
+  recovers from power cuts. Another build can list, verify and upgrade what it has installed.
 - An error without `advice` is short: `[Errno 28] ENOSPC` in place of `the disk is full`.
-- These are no switches, because they save little: certificates (300 bytes), FAT (190), and pins by
-  hash (40).
+- Certificates (300 bytes), FAT (190), and pins by hash (40) have no switch: they save little.
 
 ## Which build for which board
 
 | board | build | bytes | in `bundle-networking` |
 | --- | --- | ---: | ---: |
 {boards}
-The last column is what `bundle-networking` grows by: upstream's mip goes, which has {mip:,} bytes.
-The bundle keeps `requests` for programs; this mip does not need it.
+The last column is by how much `bundle-networking` grows, in bytes of .mpy: this mip replaces
+upstream's, which has {mip:,} bytes. `requests` stays in the bundle for programs.
 
 Names of functions, parameters and attributes cost bytes, and so do messages. Comments, docstrings
 and names of local variables do not.
 
-`python tools/dev/size.py --without "search native"` measures any other build.
+`./tools/env python tools/dev/size.py --without "search native"` measures any other build.
 """
 
 
@@ -69,9 +71,9 @@ KEPT = ("loaded", "frozen")  # where mip is when RAM is measured
 BOARDS = (
     ("any, with flash to spare", ""),
     ("any but a Unix port", "unix"),
-    ("packages of source, or of bytecode for this firmware", "unix native"),
-    ("a fleet that only installs what a program asks for", "unix search pages verify"),
-    ("ESP8266, and where each kilobyte counts", "all"),
+    ("one that installs source, or bytecode that is known to fit", "unix native"),
+    ("one of a fleet, where only a program calls mip", "unix search pages verify"),
+    ("ESP8266, and any where each kilobyte counts", "all"),
 )
 
 
