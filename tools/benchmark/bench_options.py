@@ -41,7 +41,7 @@ Let nothing else run meanwhile.
 """
 EXAMPLES = """\
 examples:
-  tools/bench --quick --output build/bench     a look at it, in a minute
+  tools/bench --quick --output build/bench     a look at it, in some minutes
   tools/bench                                  everything, into docs/; takes an hour
   tools/bench --only heap --output build/bench
 """
@@ -68,11 +68,19 @@ def arguments(words):
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--quick", action="store_true", help="a few tiny installs, in a minute")
-    parser.add_argument("--only", metavar="PART", choices=PARTS, help=", ".join(PARTS))
-    parser.add_argument("--rounds", type=int, help="how often times are measured (3)")
     parser.add_argument(
-        "--output", type=Path, default=ROOT / "docs", help="the directory to write to (docs)"
+        "--quick", action="store_true", help="a few tiny installs, in some minutes"
+    )
+    parser.add_argument(
+        "--only", metavar="PART", choices=PARTS, help=f"measure this alone: {', '.join(PARTS)}"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often to measure times (3)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=ROOT / "docs",
+        help="the directory to write to (docs); replaces its bench.json, also with --only",
     )
     options = parser.parse_args(words)
     if options.rounds is not None and options.rounds < 1:
