@@ -39,8 +39,9 @@ ADVICE = {
 }
 
 DESCRIPTION = """\
-Publish MicroPython packages as an index: plain files for any web server. MicroPython's
-own mip, mpremote and this mip install from it."""
+Write MicroPython packages into an index: plain files for any web server.
+
+MicroPython's own mip, mpremote and this mip install from an index."""
 
 EPILOG = """\
 example:
@@ -50,18 +51,19 @@ example:
 and on the board:
   mip.install("NAME", index="http://ADDRESS:8000")
 
-COMMAND --help lists its options. Exit status: 0; 1 if something is wrong, which one line
-says; 2 after a wrong command line."""
+COMMAND --help tells more. Exit status: 0; 1 after an error, which is one line; 2 after a
+wrong command line."""
 
 BUILD_DESCRIPTION = """\
-Add packages to the index in DIR, or make it. A package is a directory with a
-manifest.py, as in micropython-lib, or with a package.json whose URLs are relative. The
-name of the directory is its name. It is published as source and as bytecode, with the
-files of the packages that it requires. Packages that are not among the SOURCEs become
-dependencies.
+Write packages of your own into an index in DIR, and print the calls that install them.
 
-A published version never changes. When a package changes, give it a new version, and
-each package that requires it, too, because that one has its files."""
+A package is a directory with a manifest.py, as in micropython-lib, or with a
+package.json whose URLs are relative. Its name is that of the directory. It is published
+as source and compiled by mpy-cross, with the files of the packages that it requires. A
+required package that is not among the SOURCEs becomes a dependency.
+
+A published version never changes: change a package, and it needs a new version. So does
+a package that requires the changed one, as it has its files."""
 
 BUILD_EPILOG = """\
 example:
@@ -76,17 +78,19 @@ An interrupted run leaves the index as it was, perhaps with some of the new pack
 it again. SOURCE_DATE_EPOCH in the environment is the time to write into index.json."""
 
 MIRROR_DESCRIPTION = """\
-Resolve packages as a board would, and publish their files in the index in DIR, or make
-it. Boards that install from there get the files as they are now, to the byte, even when
-their sources have changed or are gone: the lock file of a fleet.
+Write packages of others into an index in DIR, and print the calls that install them.
+
+Packages are installed as on a board, and their files are published. Boards that install
+from DIR get these bytes, also when the origin changes or disappears: DIR is the lock
+file of a fleet.
 
 PACKAGE is what mip.install() takes: NAME or NAME@VERSION of an index, github:ORG/REPO@REF
 (gitlab:, codeberg:), a URL, or a path with a slash in it, as ./driver. Each is published
-with the files of its dependencies, as packages of the public index are.
+with the files of all that it needs, as packages of the public index are.
 
-In the index a package has the name that it had in its index, or the one in its
-package.json, or the last part of its URL. Its version is the one that you asked for, or
-the one in its package.json, or the REF."""
+In DIR a package has its name in its own index, or the name in its package.json, or the
+last part of its URL. It has the version that was asked for, or the version in its
+package.json, or the REF."""
 
 MIRROR_EPILOG = """\
 example:
@@ -95,8 +99,8 @@ example:
 and on the boards:
   mip.install("app@2026.1", index="https://HOST")
 
-A published version never changes. When the dependencies of a package have changed,
-mirror it under another --version."""
+A published version never changes. When a dependency of a package has changed, mirror the
+package with another --version."""
 
 CHECK_DESCRIPTION = """\
 Print the mistakes in packages, one on a line; without any, that a package is good.
@@ -105,12 +109,12 @@ A package.json is read as by each client:
   ours      this mip
   upstream  the mip in MicroPython
   mpremote  mpremote mip install
-PLACE is the path of a package.json, or of a directory with a package.json, a manifest.py
-or an index; or a URL; or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). Files and packages
-that it names are looked up: relative ones on the disk, others where clients would fetch
-them.
+PLACE is the path of a package.json, of a directory with a package.json or a manifest.py,
+or of an index; or a URL; or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and
+packages that it names are looked up: relative ones on the disk if PLACE is a path, others
+where clients fetch them.
 
-An error makes a client fail. A warning points at a likely mistake."""
+An error makes a client fail, and the exit status is 1. A warning is a likely mistake."""
 
 CHECK_EPILOG = """\
 example:
@@ -118,12 +122,14 @@ example:
   mip-index check package.json --as github:ORG/REPO --strict     in CI
   mip-index check github:ORG/REPO@v1.2
 
-With --as, files of that repository are looked up on the disk: check them before you push.
-package.schema.json, beside this program, is for editors."""
+With --as, files of that repository are looked up on the disk, so that you can check what
+is not pushed yet. package.schema.json, beside this program, is for editors."""
 
 SERVE_DESCRIPTION = """\
-Serve the index in DIR until Ctrl-C, and print the line that installs from it: paste it at
-the REPL of a board. For your desk and the LAN. In production use any web server."""
+Print the line that installs from the index in DIR, and serve DIR until Ctrl-C.
+
+Paste the line at the REPL of a board. A browser shows the page of the index. This server
+is for the bench and the LAN; elsewhere use any web server."""
 
 SERVE_EPILOG = """\
 example:
@@ -289,8 +295,8 @@ def add_output(command: argparse.ArgumentParser, hash_length: int) -> None:
         "--hash-length",
         type=int,
         metavar="N",
-        help=f"digits of hashes, {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH}: {MIN_HASH_LENGTH} detect "
-        f"damage, {MAX_HASH_LENGTH} also forgery (in a new index {hash_length})",
+        help=f"digits of hashes, {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH}: {MIN_HASH_LENGTH} tell "
+        f"damage, {MAX_HASH_LENGTH} withstand an attacker, too (in a new index {hash_length})",
     )
     command.add_argument(
         "--full-hashes",
@@ -304,7 +310,7 @@ def add_output(command: argparse.ArgumentParser, hash_length: int) -> None:
         action="append",
         type=bytecode_version,
         metavar="N",
-        help=f"bytecode version; may be repeated (in a new index {NEWEST_MPY})",
+        help=f"bytecode version, may be given again for more (in a new index {NEWEST_MPY})",
     )
     command.add_argument("--url", help="where boards will find it, for the lines to paste")
 
@@ -321,7 +327,7 @@ def add_network(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="HOST:NAME:VALUE",
-        help="a header for this host alone, such as a token; may be repeated",
+        help="is sent to this host alone, as a token; may be given again",
     )
 
 
@@ -335,8 +341,10 @@ def add_build(commands: Any) -> None:
         metavar="SOURCE",
         help="a package, or a directory with packages somewhere in it",
     )
-    command.add_argument("--name", help="the name of a single SOURCE; else that of its directory")
-    command.add_argument("--license", metavar="TEXT", help="the licence of packages without one")
+    command.add_argument(
+        "--name", help="what a single SOURCE is called; else its directory's name"
+    )
+    command.add_argument("--license", metavar="TEXT", help="the licence of packages that say none")
     command.add_argument(
         "--opt",
         type=int,
@@ -349,22 +357,18 @@ def add_build(commands: Any) -> None:
 
 def add_mirror(commands: Any) -> None:
     """Add the command `mirror`."""
-    command = add_command(
-        commands,
-        "mirror",
-        run_mirror,
-        "publish a pinned copy of the packages of others",
-        MIRROR_DESCRIPTION,
-        MIRROR_EPILOG,
+    command = add_command(commands, "mirror", run_mirror, MIRROR_DESCRIPTION, MIRROR_EPILOG)
+    command.add_argument(
+        "package", nargs="+", type=some, metavar="PACKAGE", help="what mip.install() takes"
     )
     command.add_argument(
         "--index",
         action="append",
         metavar="URL",
-        help="where names are looked up, a URL or a path; may be repeated: tried in order "
+        help="where names are looked up, a URL or a path; may be given again: tried in order "
         f"(default {PUBLIC_INDEX})",
     )
-    command.add_argument("--name", help="the name of a single PACKAGE in the index")
+    command.add_argument("--name", help="what a single PACKAGE is called in the index")
     command.add_argument("--version", help="the version of a single PACKAGE in the index")
     add_output(command, MAX_HASH_LENGTH)
     add_network(command)
@@ -372,15 +376,8 @@ def add_mirror(commands: Any) -> None:
 
 def add_check(commands: Any) -> None:
     """Add the command `check`."""
-    command = add_command(
-        commands,
-        "check",
-        run_check,
-        "check a package as each client reads it",
-        CHECK_DESCRIPTION,
-        CHECK_EPILOG,
-    )
-    command.add_argument("place", nargs="+", metavar="PLACE", help="what to check")
+    command = add_command(commands, "check", run_check, CHECK_DESCRIPTION, CHECK_EPILOG)
+    command.add_argument("place", nargs="+", type=some, metavar="PLACE", help="a package.json")
     command.add_argument(
         "--as",
         dest="published",
@@ -391,7 +388,7 @@ def add_check(commands: Any) -> None:
         "--no-files",
         dest="files",
         action="store_false",
-        help="look up none of the files and packages that it names",
+        help="do not look if the files and packages that it names are there",
     )
     command.add_argument("--offline", action="store_true", help="look up only what is on the disk")
     command.add_argument("--strict", action="store_true", help="warnings are errors")
@@ -399,7 +396,7 @@ def add_check(commands: Any) -> None:
         "--index",
         default=PUBLIC_INDEX,
         metavar="URL",
-        help=f"where to look up its dependencies (default {PUBLIC_INDEX})",
+        help=f"where the packages are that it needs by name (default {PUBLIC_INDEX})",
     )
     command.add_argument(
         "--mpy-version",
@@ -431,7 +428,7 @@ def add_serve(commands: Any) -> None:
     command.add_argument("--cert", metavar="FILE", help="a certificate, PEM: serve with TLS")
     command.add_argument("--key", metavar="FILE", help="its private key, PEM")
     command.add_argument(
-        "--tls", action="store_true", help="serve with TLS and a temporary certificate"
+        "--tls", action="store_true", help="serve with TLS and a certificate made for now"
     )
     command.add_argument(
         "--ca",
