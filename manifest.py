@@ -4,7 +4,7 @@
 # top of mip/__init__.py in lower case, or "all" of them. docs/sizes.md says what each costs.
 options.defaults(cmdline=True, without="")
 metadata(
-    version="1.0.0",
+    version="2.0.0",
     description="Installs packages on the device: whole files, verified, recorded.",
     license="MIT",
     author="the mip authors",

@@ -24,17 +24,17 @@ from micropython import const
 _SEARCH = const(1)  # search()
 _VERIFY = const(1)  # verify()
 _MANAGE = const(1)  # list(), upgrade(), uninstall(); finishing a commit of 1.0.0
-_NATIVE = const(1)  # native code, and a look at whether this firmware loads a .mpy file
-_AHEAD = const(1)  # requests that are sent before the last answer has come
-_RETRIES = const(1)  # trying again what may pass
-_PAGES = const(1)  # names as a browser shows them: https://github.com/ORG/REPO
+_NATIVE = const(1)  # native code, and the check that this firmware can load a .mpy file
+_AHEAD = const(1)  # pipelined requests: the next ones are sent before the answer has come
+_RETRIES = const(1)  # another try after a failure that may pass
+_PAGES = const(1)  # URLs of repository pages: https://github.com/ORG/REPO
 _ADVICE = const(1)  # what to do about an error; what is replaced, hidden, or not protected
 _BOOT = const(1)  # no request for what is pinned and in place
-_UNIX = const(1)  # two processes at once, and files that may not be removed
+_UNIX = const(1)  # a lock between processes, and files that may not be removed
 
 # ---- 1. constants, InstallError --------------------------------------------------------
 
-__version__ = "1.0.0"
+__version__ = "2.0.0"
 
 # A file of certificates, DER or PEM, that vouch for servers; None: servers are not checked.
 cafile = None
@@ -58,7 +58,7 @@ _HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where they have 
 _NEITHER = const("neither http://HOST nor https://HOST, without a user")
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
-_OTHER = const("the content is not what its hash says")
+_OTHER = const("the content does not match its hash")
 _BLANK = const(b"\xef\xbb\xbf\xff\xfe\0 \r\n\t\v\f")  # in front of a web page
 _MARK = const(b"\xef\xbb\xbf")  # of the order of bytes, as Windows' editors write it
 _PAGE = const("answered with a web page: a captive portal, or the page of a file?")
@@ -1671,7 +1671,7 @@ class _Store:
                         raise  # a name that is not known twice is a slip, or nobody is online
                     if code > 400:
                         pause = min(wait[0] or pause, _LONGEST)
-                    print("%s: %s, again in %d s" % (self.doing, _reason(e), pause))
+                    print("%s: %s (again in %d s)" % (self.doing, _reason(e), pause))
                 _wait(pause)
                 # What was added meanwhile is taken back.
                 if start < self.end:

@@ -80,7 +80,7 @@ def _known(word, words):
         near = [known for known in words if known[:3] == word[:3]]
         if word in ("remove", "rm", "delete"):
             near = ["uninstall"]
-        raise ValueError("unknown " + word + (": did you mean %s?" % near[0] if near else ""))
+        raise ValueError("unknown " + word + (", perhaps " + near[0] if near else ""))
 
 
 def _parse(words):

@@ -1009,6 +1009,20 @@ def test_wrong_command_lines(arguments, tmp_path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
+def test_no_command(capsys):
+    """Without a command the tool prints its help, with status 2."""
+    assert mip_index.main([]) == 2
+    assert "\ncommands:\n" in capsys.readouterr().err
+
+
+def test_the_version_of_the_tool(capsys):
+    """--version is that of mip, whose code it runs."""
+    with pytest.raises(SystemExit) as end:
+        mip_index.main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"mip-index {mip_index.device.mip.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("number", "text", "advice"),
     [

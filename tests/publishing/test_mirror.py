@@ -112,7 +112,7 @@ def test_a_damaged_mirror_is_noticed(device, online, tmp_path):
     for path in (tmp_path / "site" / "file").glob("*/*"):
         path.write_bytes(b"evil = 1\n")
     result = device.mip("install", f"--index={tmp_path / 'site'}", "needed")
-    assert result.status == 1 and "not what its hash says" in result.err
+    assert result.status == 1 and "does not match its hash" in result.err
     assert device.tree() == {}
 
 

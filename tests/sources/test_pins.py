@@ -9,7 +9,7 @@ from mip_index.server import Reply
 from test_sources import GITHUB, WEB, install, listed, packages, params, put_local, refused
 
 PLAIN = "http://example.com"
-OTHER_HASH = "the content is not what its hash says"
+OTHER_HASH = "the content does not match its hash"
 
 
 def pin(data):

@@ -308,7 +308,7 @@ show()
 
 
 def test_a_failed_update_changes_nothing(device, kind, things):
-    """An update with a file that is not what its hash says leaves the disk as it was."""
+    """An update with a file that does not match its hash leaves the disk as it was."""
     before, after = run(
         device,
         kind,

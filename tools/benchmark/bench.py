@@ -345,6 +345,9 @@ def main(words=None):
     except KeyboardInterrupt:
         return 130
     options.output.mkdir(parents=True, exist_ok=True)
+    before = options.output / "bench.json"
+    if options.only and before.exists():  # what else was measured stays
+        found = json.loads(before.read_text(encoding="utf-8")) | found
     files = {"bench.json": json.dumps(found, indent=1) + "\n", **bench_report.files(found)}
     for name, text in files.items():
         (options.output / name).write_text(text, encoding="utf-8")

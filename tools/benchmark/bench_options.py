@@ -80,7 +80,7 @@ def arguments(words):
         type=Path,
         metavar="DIR",
         default=ROOT / "docs",
-        help="the directory to write to (docs); replaces its bench.json, also with --only",
+        help="the directory to write to (docs); --only leaves other parts of its bench.json",
     )
     options = parser.parse_args(words)
     if options.rounds is not None and options.rounds < 1:

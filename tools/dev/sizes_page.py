@@ -94,7 +94,7 @@ def menu():
         ram = [kept[word][form] for form in KEPT]
         if word in says:
             cells = [whole - library, *(kept[""][form] - kept[word][form] for form in KEPT)]
-            yield word, says[word], *(f"\N{MINUS SIGN}{cell:,}" for cell in cells)
+            yield word, says[word], *(f"\N{MINUS SIGN}{cell:,}" if cell else "0" for cell in cells)
         else:
             name, what = ("`all`", "all of the above") if word else ("whole", "nothing")
             yield name, what, *(f"{cell:,}" for cell in (library, *ram))

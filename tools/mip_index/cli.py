@@ -22,7 +22,7 @@ from typing import Any
 
 from .builder import build
 from .checker import check
-from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError
+from .device import MAX_HASH_LENGTH, MIN_HASH_LENGTH, PUBLIC_INDEX, PublishError, mip
 from .fetch import Session, parse_headers
 from .mirroring import mirror
 from .serving import certificate_names, own_certificate, serve
@@ -445,6 +445,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"mip-index {mip.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (add_build, add_mirror, add_check, add_serve):
         add(commands)
@@ -473,7 +474,11 @@ def main(arguments: list[str] | None = None) -> int:
     A wrong command line ends the program with status 2.
     """
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    options = parser.parse_args(words)
     refuse(parser, options)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
