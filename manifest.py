@@ -32,7 +32,7 @@ def library(words):
     with open("mip/__init__.py", encoding="utf-8") as file:
         text = file.read()
     known = [name.lower() for name in re.findall(r"^_([A-Z]+) = const\(1\)  #", text, re.M)]
-    for word in known if words == ["all"] else words:
+    for word in known if "all" in words else words:
         if word not in known:
             raise ValueError(f"without={word!r}: mip knows all, or some of {' '.join(known)}")
         text = text.replace(f"\n_{word.upper()} = const(1)", f"\n_{word.upper()} = const(0)")

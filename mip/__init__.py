@@ -92,6 +92,7 @@ _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is add
 
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
+_SURPLUS = const(0.2)  # seconds within which an answer is noticed that nobody asked for
 _RATE = const(64)  # bytes a second of a body, once it is four times Session.timeout old
 _SENT = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
 _YEAR = const(2026)  # a clock before is wrong
@@ -111,6 +112,7 @@ _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
 _WORDS = const(
     (
         ((13,), "may not be written to, or a directory of FAT is full"),
+        ((20, 54), "a file is where a directory must be: remove it"),
         ((21, 31), "is a directory: remove it"),
         ((28,), "the disk is full"),
         ((30,), "the disk cannot be written to"),
@@ -179,9 +181,9 @@ def _wait(seconds, poll=None):
 
 def _number(text, base):
     # int() takes signs, underscores and prefixes, too.
-    for c in text:
+    for c in text or b"-":
         if c not in b"0123456789abcdef"[:base]:
-            raise ValueError
+            raise ValueError("bad chunk")
     return int(text, base)
 
 
@@ -519,8 +521,10 @@ class Session:
                     raise
                 return False
 
-    def settle(self):
-        """Raises ValueError when a server has sent more than it was asked for."""
+    def settle(self, seconds):
+        """Raises ValueError when a server has sent more than it was asked for, or does so soon."""
+        if seconds:
+            _wait(seconds)
         for link in self.links:
             if not link.sent and link.heard():
                 raise ValueError("%s sends what nobody asked for" % link.place)
@@ -828,7 +832,7 @@ if _PAGES:
             if prefix not in _FORGES and prefix not in ("http", "https"):
                 raise ValueError(
                     "%r names no package: it begins with none of http https %s"
-                    % (text, " ".join(sorted(_FORGES)))
+                    % (prefix + ":", " ".join(sorted(_FORGES)))
                 )
         page, *ref = text.split("://")[-1].split("@", 1)
         host, *parts = page.rstrip("/").split("/")
@@ -1204,7 +1208,7 @@ if _ADVICE:
             year = time.gmtime()[0]
             if year < _YEAR:
                 text += "; the clock says %d: ntptime.settime()" % year
-        return text
+        return text or type(e).__name__
 
 else:
 
@@ -1385,7 +1389,8 @@ class _Store:
         # has to wait; index: theirs. later, number: packages that have begun there, and in the
         # plan. search: the record. free: bytes of the disk; block: of one of its blocks.
         self.coming = self.line = self.index = self.free = None
-        self.later = self.number = self.block = 0
+        # surplus: seconds that an answer may come late that nobody asked for.
+        self.later = self.number = self.block = self.surplus = 0
         self.search = ()
 
     def __enter__(self):
@@ -1419,10 +1424,9 @@ class _Store:
         doing = self.doing
         done = self.state == _DONE  # of recover() nothing is said
         pending = self.state > _BEGUN or self.removal
-        gc.collect()
         if getattr(self.session, "unchecked", False):
             print("Servers were not checked: mip.cafile names no certificates")
-        for step in self._close, self._clear, self._close:
+        for step in self._close, gc.collect, self._clear, self._close:
             try:
                 step()
             except (OSError, ValueError, MemoryError) as e:
@@ -1458,6 +1462,7 @@ class _Store:
             elif (
                 isinstance(error, OSError)
                 and code not in _FULL
+                and code not in _IS_DIRECTORY
                 and doing.startswith(self.meta)
                 and doing[len(self.meta) :] in ("record", "plan", "new")
             ):
@@ -1596,7 +1601,7 @@ class _Store:
         if self.upgrading:
             self.asks = {}
         # While it is there, nothing has been committed.
-        open(self.meta + "room", "wb").close()
+        self._open(self.meta + "room", "wb").close()
         while True:
             if wanted:
                 self._resolve(wanted)
@@ -2171,7 +2176,7 @@ class _Store:
             self.doing = first[_NAMED]
             self._stays(first, ValueError("not found:" + missing))
         if isinstance(self.session, Session):
-            self.session.settle()
+            self.session.settle(self.surplus)
 
     def _turn(self):
         # The next package.
@@ -2233,6 +2238,8 @@ class _Store:
                             self._in_the_way(path, b"/")
                     if not _matches(here, wanted):
                         url = _native(_where(line, self.index))
+                        if not wanted:
+                            self.surplus = _SURPLUS
                         wait = not (most and self.session.send(url)) and self.ahead
                 if wait:
                     self.line = line
@@ -2739,6 +2746,7 @@ def _pairs(package, version=None):
         if ":" not in name and _is_place(name):
             place = _directory(_join(os.getcwd().rstrip("/") + "/", name)) or "/"
             if name[0] not in "./" and name.count("/") == 1 and not _type(place):
+                name = _shown(name)
                 raise InstallError(
                     "there is no directory %s; a repository is github:%s" % (name, name)
                 )

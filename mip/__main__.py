@@ -112,7 +112,7 @@ def _parse(words):
         if word == "-r":
             try:
                 with open(value) as file:
-                    for line in file.read().split("\n"):
+                    for line in file.read().lstrip("\ufeff").split("\n"):
                         line = (" " + line).split(" #")[0].strip()
                         if line:
                             listed.append(line)

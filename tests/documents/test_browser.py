@@ -133,7 +133,7 @@ def test_without_a_network(release, index):
     assert seen.error == ""
     offline, scheme, missing, done = [line[2:] for line in seen.lines if line[:1] == "!"]
     assert offline.startswith("https://offline/x.py: the browser does not get it")
-    assert scheme.startswith("'nothing:/x.py' names no package")
+    assert scheme.startswith("'nothing:' names no package")
     assert missing.endswith("not found: https://host/pi/none.py")
     assert done == "True"
 

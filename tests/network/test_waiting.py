@@ -187,7 +187,8 @@ def test_the_hook_while_a_server_wants_a_pause(device, figures):
     """It is called once a second in a pause of 45 s, which is kept."""
     longest, whole = device.run(PAUSE, check=True).lines[-1].split()
     figures("network: longest time without mip.idle, a pause of 45 s", f"{longest} s")
-    assert (float(longest), int(whole)) == (1, 45)
+    assert float(longest) == 1
+    assert 45 <= float(whole) < 46
 
 
 class Counting(mip_server.Server):

@@ -984,7 +984,6 @@ def test_errors_are_one_line(tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["build", "a"],
         ["build", "a", "--output", "b", "--mpy-version", "py"],
         ["build", "a", "--output", "b", "--mpy-version", "06"],

@@ -386,7 +386,7 @@ def test_content_that_is_not_what_the_index_says(online, tmp_path):
     online.publish("x")
     hash = sha256(content("x.mpy", "x 1.0"))[:8]
     online.put(f"{INDEX}/file/{hash[:2]}/{hash}", b"other")
-    assert f"/file/{hash[:2]}/{hash}: the content is not" in refused(["x"], tmp_path / "site")
+    assert f"/file/{hash[:2]}/{hash}: the content does not" in refused(["x"], tmp_path / "site")
 
 
 def test_what_depends_on_the_board(online, tmp_path):

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # limit is what the module has: a change that makes it larger says so here, one that makes it
 # smaller, too.
 BUDGETS = (
-    ("mip/__init__.py", 29738, 16384, 14336),
-    ("mip/__main__.py", 3408, 2800, 2400),
+    ("mip/__init__.py", 29881, 16384, 14336),
+    ("mip/__main__.py", 3421, 2800, 2400),
 )
 
 

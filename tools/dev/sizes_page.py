@@ -43,10 +43,12 @@ keeps after `import mip`, on 64 bits: loaded from a file, or frozen, when the co
 flash. Most boards have 32 bits. There the whole keeps about four fifths of this when it is loaded;
 frozen it was not measured.
 
-- The tests try `whole` and `all` with every fault of disk and network, and each switch with some.
+- The tests try `whole` with every fault of disk and network. They try `all`, and some switches in
+  each run, with power cuts, cut connections, and every call of MicroPython's documentation.
 - Every build reads the record of every other.
 - `all` still installs from every source, all or nothing, checks hashes, keeps the record, and
   recovers from power cuts. Another build can list, verify and upgrade what it has installed.
+- Without `pages`, capitals as in `GitHub:` are not understood either, and a wrong prefix is a URL.
 - An error without `advice` is short: `[Errno 28] ENOSPC` in place of `the disk is full`.
 - Certificates (300 bytes), FAT (190), and pins by hash (40) have no switch: they save little.
 

@@ -1,4 +1,7 @@
-"""Takes the place of the built-in `time`: sleep() does not wait, but the clock has moved on."""
+"""Takes the place of the built-in `time`: sleep() does not wait, but the clock has moved on.
+
+It does wait for less than a second: so long another process may need to end.
+"""
 
 import utime
 from utime import *
@@ -8,6 +11,8 @@ _slept = 0
 
 def sleep(seconds):
     global _slept
+    if seconds < 1:
+        return utime.sleep(seconds)
     _slept += seconds
 
 
