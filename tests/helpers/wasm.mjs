@@ -7,6 +7,18 @@ const work = JSON.parse(fs.readFileSync(0, "utf8"));
 const { loadMicroPython } = await import(work.module);
 const seen = [];
 
+// What throws in C is called through the table of functions, which no one changes once it is
+// there. To look an entry up takes longer than most calls.
+const entries = new WeakMap();
+const { get } = WebAssembly.Table.prototype;
+WebAssembly.Table.prototype.get = function (place) {
+    let known = entries.get(this);
+    if (!known) {
+        entries.set(this, (known = []));
+    }
+    return (known[place] ??= get.call(this, place));
+};
+
 function write(FS, path, data) {
     let above = "";
     for (const part of path.split("/").slice(1, -1)) {
