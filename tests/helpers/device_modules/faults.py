@@ -661,15 +661,20 @@ def ballast(free):
     gc.collect()
     held = None
     size = gc.mem_free()
+    spare = size - free  # as it should be; to have it measured takes as long as all else
     while size > 32:
-        spare = gc.mem_free() - free
         if spare < 128:
-            break
+            spare = gc.mem_free() - free
+            if spare < 128:
+                break
         size = min(size, spare - 96)
         try:
             held = (bytearray(size), held)
         except MemoryError:  # there is no such block in one piece
             size //= 2
+            spare = gc.mem_free() - free
+        else:
+            spare -= 64 + (size + 31) // 32 * 32
     return held
 
 
