@@ -41,9 +41,8 @@ def recover(thorough=True):
         wrong += ["1 overwritten: " + text for text in oracle.differences(then, tree)]
     try:
         # A target without a record has nothing to verify; and mip may be without verify().
-        there = faults.TARGET[1:] + "/.mip/record" in str(faults.walk(faults.ROOT))
         verify = getattr(mip, "verify", None)
-        if thorough and there and verify and verify(faults.TARGET):
+        if thorough and oracle.RECORD in tree and verify and verify(faults.TARGET):
             wrong.append("1 verify() finds damaged files")
     except mip.InstallError as e:
         wrong.append("1 verify: %r" % e)

@@ -417,7 +417,7 @@ def cuts():
                 mip.recover(faults.TARGET)
                 settled = dict(case.disk.tree)
                 found += oracle.check(case, oracle.SETTLED, settled)
-                if ".mip/record" in str(settled):
+                if oracle.RECORD in settled:
                     found += mip.verify(faults.TARGET)
                 outcome = case.again()
                 found += oracle.check_again(case, outcome, dict(case.disk.tree), settled)
