@@ -51,6 +51,8 @@ def _load() -> Any:
         if others:
             sys.modules["micropython"] = others
     vars(module).update(
+        # CPython frees most of it by itself, and looks through all that its process has.
+        gc=types.SimpleNamespace(collect=lambda: None),
         os=_system(),
         json=types.SimpleNamespace(loads=json_reader.loads, dumps=json.dumps),
         print=lambda *words: None,
