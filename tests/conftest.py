@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import mip_index
 import pytest
+import quick_disk
 import size
 import trustme
 from abilities import lacking
@@ -64,7 +65,11 @@ def pytest_configure(config):
     # Nothing that a test run makes is left outside the repository's build/ and .venv/.
     temporary = BUILD / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(temporary))
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ:
+        place = quick_disk.make()
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(place or temporary)
+        if place:
+            config.add_cleanup(lambda: quick_disk.clear(place, temporary))
     os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(BUILD / "hypothesis"))
     config.pluginmanager.register(Figures())
     if not hasattr(config, "workerinput") and not sys.stdout.isatty():

@@ -102,6 +102,13 @@ def test_the_same_bytes_as_micropython_lib(tmp_path, manifestfile, monkeypatch):
     monkeypatch.chdir(tmp_path)
     build("lib", tmp_path / "index")
     (tmp_path / "theirs").mkdir()
+    # Theirs takes the files of a directory in the order of the disk, ours in that of their names.
+    walk = os.walk
+
+    def in_order(path, **options):
+        return ((*above, sorted(names)) for *above, names in walk(path, **options))
+
+    monkeypatch.setattr(os, "walk", in_order)
     for name, version in (("client", "1.2"), ("tool", "0.1"), ("part", "3")):
         for kind, data in expected(manifestfile, library, name, tmp_path / "theirs").items():
             ours = tmp_path / "index" / "package" / kind / name / f"{version}.json"
