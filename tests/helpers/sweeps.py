@@ -31,7 +31,7 @@ def check(place, outcome, debris=False):
 )
 
 
-def sweep(device, program, *args, heap="16m"):
+def sweep(device, program, *args, heap="2m"):
     """Run a sweep; return its counts, and what it found wrong."""
     result = device.run(program, *args, heap=heap, timeout=300, check=True)
     return json.loads(result.lines[-1].removeprefix("## "))

@@ -330,7 +330,7 @@ class Case:
 
     def save(self):
         """What is on the disks; for load()."""
-        return [bytes(disk.device.data) for disk in self.disks]
+        return [bytearray(disk.device.data) for disk in self.disks]
 
     def load(self, image):
         for disk, data in zip(self.disks, image):
