@@ -1,11 +1,13 @@
 """What the other tests rely on: boards, servers, block devices, sizes."""
 
 import json
+import os
 import sys
 
 import abilities
 import conftest
 import pytest
+import quick_disk
 import size
 from device import Device, interpreter
 from mip_index import server as mip_server
@@ -234,6 +236,48 @@ def test_sizes(tmp_path, capfd):
     main.write_text("x = '''" + "a" * 4096 + "'''\n")
     assert size.limits(tmp_path) == 1
     assert "over its limit by" in capfd.readouterr().out
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    """The directory that is in RAM, for this test."""
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(quick_disk, "MEMORY", memory)
+    monkeypatch.setattr(quick_disk, "ROOM", 0)
+    return memory
+
+
+def test_what_a_run_leaves(memory, tmp_path):
+    """What is left in RAM is moved to the disk, and replaces what the run before has left."""
+    place = quick_disk.make()
+    (place / "test").mkdir()
+    (place / "test" / "log.txt").write_text("1")
+    (place / "current").symlink_to(place / "test")
+    quick_disk.clear(place, tmp_path)
+    assert (tmp_path / "left" / "test" / "log.txt").read_text() == "1"
+    quick_disk.make()
+    quick_disk.clear(place, tmp_path)
+    assert not (tmp_path / "left").exists()
+    assert list(memory.iterdir()) == []
+
+
+def test_a_run_that_was_killed(memory):
+    """What a run has left in RAM that was killed is removed by the next one."""
+    dead, alive = memory / f"{quick_disk.NAME}x", memory / f"{quick_disk.NAME}{os.getppid()}"
+    for place in dead, alive:
+        (place / "test").mkdir(parents=True)
+    assert set(memory.iterdir()) == {dead, alive}
+    place = quick_disk.make()
+    assert set(memory.iterdir()) == {place, alive}
+
+
+def test_too_little_room_in_memory(memory, monkeypatch):
+    """Where there is little RAM, or none that is a directory, tests write to the disk."""
+    monkeypatch.setattr(quick_disk, "ROOM", 1 << 60)
+    assert quick_disk.make() is None
+    monkeypatch.setattr(quick_disk, "MEMORY", memory / "none")
+    assert quick_disk.make() is None
 
 
 def test_figures(figures):
