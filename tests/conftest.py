@@ -10,6 +10,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import left_out
 import mip_index
 import pytest
 import quick_disk
@@ -84,6 +85,9 @@ def pytest_collection_modifyitems(items):
             why = lacking(needed)
             if why:
                 item.add_marker(pytest.mark.skip(reason=why))
+        why = left_out.why(item.nodeid, left_out.without())
+        if why:
+            item.add_marker(pytest.mark.skip(reason=why))
     # The long ones first, so that no process has one left when the other is done; and together,
     # so that what a module shares is made by one of them.
     items.sort(key=lambda item: item.path.stem not in SWEEPS)
@@ -241,7 +245,7 @@ def matrix(request):
 def compiled_path(tmp_path_factory):
     """The directory that contains mip, compiled as for boards."""
     directory = tmp_path_factory.mktemp("compiled")
-    size.compile_modules(directory, without=os.environ.get("MIP_WITHOUT", ""))
+    size.compile_modules(directory, without=left_out.without())
     return directory
 
 

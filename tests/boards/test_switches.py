@@ -3,7 +3,8 @@
 Firmware has one of two builds as a rule, the whole or "all", which is without all of that. Every
 call and command of MicroPython's document works in both, on the pinned interpreter and on
 MicroPython for WebAssembly, and no fault of disk or network does more harm in the small one.
-MIP_WITHOUT="search native" ./tools/test runs all other tests on a build without these.
+MIP_WITHOUT="search native" ./tools/test runs all other tests on a build without these, but for
+what helpers/left_out.py skips.
 """
 
 import ast
@@ -14,6 +15,7 @@ import re
 import subprocess
 import sys
 
+import left_out
 import pytest
 import size
 import sweeps
@@ -102,6 +104,24 @@ def test_a_word_that_is_no_switch():
         source("search serch")
 
 
+def test_what_is_skipped_on_a_build():
+    """What is skipped on a build without a switch is there, and nothing is on the whole build."""
+    assert set(left_out.TESTS) == set(SWITCHES)
+    for switch, tests in left_out.TESTS.items():
+        for pattern in tests:
+            module, _, name = pattern.partition("::")
+            text = (ROOT / "tests" / module).read_text(encoding="utf-8")
+            function = name.partition("[")[0]
+            assert function in ("", "*") or f"def {function}(" in text
+            assert left_out.why(f"tests/{pattern}", switch).startswith(
+                f"this build is without {switch}: "
+            )
+            assert left_out.why(f"tests/{pattern}", "all")
+            assert left_out.why(f"tests/{pattern}", "") is None
+    assert left_out.why("tests/store/test_two_runs.py::test_x[a]", "unix")
+    assert left_out.why("tests/store/test_two_runs_x.py::test_x[a]", "unix") is None
+
+
 def test_the_source_stays_as_it_is():
     """What a manifest leaves out is left out of a copy, which goes with the build."""
     assert source() == (ROOT / "mip" / "__init__.py").read_text(encoding="utf-8")
@@ -121,7 +141,7 @@ def test_sizes_without(capsys):
     assert "knows all, or some of " + " ".join(SWITCHES) in capsys.readouterr().err
 
 
-def left_out(without):
+def off(without):
     """The switches that are off."""
     return SWITCHES if without == "all" else [without]
 
@@ -131,8 +151,8 @@ def test_what_is_off_says_so(device, without):
     for word, verbs in VERBS.items():
         for verb in verbs:
             there = device.run(f"import mip; print(hasattr(mip, {verb!r}))", check=True).lines
-            assert there == [str(word not in left_out(without))]
-            if word in left_out(without):
+            assert there == [str(word not in off(without))]
+            if word in off(without):
                 said = f"this mip was built without {verb}"
                 result = device.run(f"import mip; mip.{verb}('x')")
                 assert result.lines[-1] == f"AttributeError: {said}"
@@ -167,7 +187,7 @@ def test_an_uninstall_that_another_build_has_begun(device, index, without):
     begun.write_bytes(b"")  # it removes no package
     before = device.tree()
     result = device.run(install)
-    if "manage" in left_out(without):
+    if "manage" in off(without):
         assert "built without uninstall(), which was interrupted" in error(result)
         assert device.tree() == before
         assert begun.exists()

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import left_out
 import starter
 from folders import DEVICE_MODULES, HOSTS
 
@@ -201,6 +202,7 @@ class Device:
         result = Result(status, out, err)
         if os.environ.get("MICROPYTHON"):
             _skip_where_it_lacks(result)
+        left_out.skip_after(out + err)
         if check:
             assert result.status == 0, str(result)
         return result
