@@ -20,13 +20,18 @@ PAGE = "a page of a forge is a URL as any other"
 # end, a `::` or a `[`; `*` is anything.
 TESTS = {
     "search": {},
-    "verify": {},
+    "verify": {
+        "documents/test_docs.py::test_the_page[README.md]": "the page calls verify()",
+    },
     "manage": {
+        "documents/test_docs.py::test_the_page[README.md]": "the page calls list()",
         "store/test_damage.py::test_a_damaged_plan_of_an_interrupted_run": (
             "there is no upgrade() to interrupt"
         ),
     },
     "native": {
+        "boards/test_bytecode.py": BYTECODE,
+        "boards/test_native.py": "native code",
         "sources/test_corpus.py::test_each_is_installed_or_refused_by_its_mistake": BYTECODE,
         "verbs/test_verbs.py::test_upgrade_is_one_transaction[*bytecode of another version]": (
             BYTECODE
