@@ -92,7 +92,7 @@ _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is add
 
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
 _LONGEST = const(60)  # seconds that a server may have us wait
-_SURPLUS = const(0.2)  # seconds within which an answer is noticed that nobody asked for
+_SURPLUS = const(0.05)  # seconds within which an answer is noticed that nobody asked for
 _RATE = const(64)  # bytes a second of a body, once it is four times Session.timeout old
 _SENT = const(6)  # requests that are sent ahead: 1 KB or so, which any server can hold
 _YEAR = const(2026)  # a clock before is wrong
@@ -1330,6 +1330,8 @@ class _Store:
     ["dep", name, version]
     """
 
+    surplus = 0  # seconds that an answer may come late that nobody asked for
+
     def __init__(self, target, new=False):
         # new: whether a target that somebody names may be a new one.
         new = new or not target
@@ -1389,8 +1391,7 @@ class _Store:
         # has to wait; index: theirs. later, number: packages that have begun there, and in the
         # plan. search: the record. free: bytes of the disk; block: of one of its blocks.
         self.coming = self.line = self.index = self.free = None
-        # surplus: seconds that an answer may come late that nobody asked for.
-        self.later = self.number = self.block = self.surplus = 0
+        self.later = self.number = self.block = 0
         self.search = ()
 
     def __enter__(self):

@@ -1,6 +1,6 @@
 """Takes the place of the built-in `time`: sleep() does not wait, but the clock has moved on.
 
-It does wait for less than a second: so long another process may need to end.
+It does wait for a tenth of a second to a whole one: so long another process may need to end.
 """
 
 import utime
@@ -11,7 +11,7 @@ _slept = 0
 
 def sleep(seconds):
     global _slept
-    if seconds < 1:
+    if 0.1 <= seconds < 1:
         return utime.sleep(seconds)
     _slept += seconds
 
