@@ -741,7 +741,7 @@ def test_the_heap_that_an_install_needs(tmp_path, figures):
         for cell in MEASURED["heap"]["cells"]
         if (cell["files"], cell["scheme"]) == (10, "http")
     ]
-    assert ours == pytest.approx(documented, rel=0.05), "docs/bench.json is stale"
+    assert ours == pytest.approx(documented, rel=0.1), "docs/bench.json is stale"
 
 
 @pytest.mark.parametrize("guess", [0, 64, 640, 1280, 100_000])
