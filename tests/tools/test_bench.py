@@ -721,8 +721,12 @@ def test_the_heap_that_an_install_needs(tmp_path, figures):
         bench_site.serve(bench_site.routes([few, many]), tmp_path / "nothing") as server,
     ):
         board = bench_device.Bench(place)
+        # Where other tests run, answers come in more pieces, and a wait at the peak takes RAM.
         upstreams, ours, many_ours = (
-            bench_device.least(partial(board.fits, *case, server.url), 4608, 64, 6)
+            min(
+                bench_device.least(partial(board.fits, *case, server.url), 4608, 64, 6)
+                for _ in range(3)
+            )
             for case in ((board.upstream, few), (board.ours, few), (board.ours, many))
         )
     figures("heap for 10 files, HTTP, bytes", ours)
