@@ -1,26 +1,23 @@
 """The clients in the field: mpremote at a serial port, the interpreter's own mip, and this one."""
 
-import contextlib
 import os
-import pty
 import select
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
-import tty
 from urllib.parse import urlsplit
 
 from abilities import skip_without
 from folders import ROOT
+from plug import Plug
 
 
 class Terminal:
     """A serial port, behind which a MicroPython waits at its REPL.
 
-    The interpreter needs a terminal, and mpremote opens one by name: two pseudo-terminals, and
-    a thread that passes bytes between them. run() is an mpremote command for it.
+    run() is an mpremote command for it.
 
     path: entries of the interpreter's sys.path, one or a list.
     env: more environment variables for mpremote.
@@ -28,58 +25,20 @@ class Terminal:
 
     def __init__(self, device, path, env=None):
         skip_without("raw")
-        self._open = contextlib.ExitStack()
         self._environment = {
             **os.environ,
             "XDG_CONFIG_HOME": str(device.work.parent),
             **(env or {}),
         }
-        inner, theirs = self._pair()
-        outer, ours = self._pair()
-        self.name = os.ttyname(ours)
-        self._board = subprocess.Popen(
-            device.command(),
-            cwd=device.work,
-            env=device.environment(path),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        )
-        self._stop, stopped = os.pipe()
-        for end in self._stop, stopped:
-            self._open.callback(os.close, end)
-        self._end = stopped
-        self._thread = threading.Thread(target=self._pass, args=(inner, outer), daemon=True)
-        self._thread.start()
-
-    def _pair(self):
-        # The two ends of a pseudo-terminal that changes no byte on its way.
-        pair = pty.openpty()
-        for end in pair:
-            self._open.callback(os.close, end)
-        tty.setraw(pair[1])
-        return pair
-
-    def _pass(self, inner, outer):
-        other = {inner: outer, outer: inner}
-        while True:
-            ready, _, _ = select.select([inner, outer, self._stop], [], [])
-            if self._stop in ready:
-                return
-            for end in ready:
-                data = os.read(end, 4096)
-                while data:
-                    data = data[os.write(other[end], data) :]
+        self._plug = Plug(device.command(), cwd=device.work, env=device.environment(path))
+        self.name = self._plug.name
 
     def __enter__(self):
+        self._plug.__enter__()
         return self
 
     def __exit__(self, *error):
-        self._board.kill()
-        self._board.wait()
-        os.write(self._end, b".")
-        self._thread.join()
-        self._open.close()
+        self._plug.__exit__(*error)
 
     def run(self, *words, cwd=ROOT):
         """Run an mpremote command in the directory `cwd`; returns its output.

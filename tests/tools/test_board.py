@@ -33,7 +33,8 @@ class World:
             file.write_bytes(content)
         self.place = place / "computer"
         self.place.mkdir()
-        self.plug = Plug(self.device, [*path, ".frozen"])
+        environment = self.device.environment([*path, ".frozen"])
+        self.plug = Plug(self.device.command(heap="1m"), cwd=self.device.work, env=environment)
         self.said = []
 
     def trial(self, kind=Trial, **options):

@@ -323,10 +323,18 @@ class Bench:
 
     def _run(self, client, script, *words, options=(), before=(), timeout=TIMEOUT):
         command = [*before, client.interpreter or self.interpreter, *options]
+        words = [*command, self._scripts / script, *words]
+        return self.run(words, timeout, MICROPYPATH=client.path, PYTHONHASHSEED="0")
+
+    def run(self, command, timeout=TIMEOUT, **environment):
+        """Run a command in `place`; return what subprocess.run() does, its output as one text.
+
+        environment: variables besides those of this process.  timeout: seconds.
+        """
         return subprocess.run(
-            [*command, self._scripts / script, *map(str, words)],
+            list(map(str, command)),
             cwd=self.place,
-            env={**os.environ, "MICROPYPATH": client.path, "PYTHONHASHSEED": "0"},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -5,73 +5,29 @@ one after the other on one connection: no client that waits for each answer can 
 board of mpremote is the Unix port behind a pseudo-terminal: its serial line costs nothing.
 """
 
-import contextlib
 import os
-import pty
-import select
 import shutil
-import subprocess
 import sys
-import threading
 import time
-import tty
 from pathlib import Path
 from statistics import median
 
 import bench_site
-from bench_device import TIMEOUT, BenchError
+from bench_device import BenchError
 from bench_report import PEERS
 from demo import certificate
-
-
-@contextlib.contextmanager
-def board(interpreter, directory):
-    """A board at a serial port, whose disk is `directory`: yields the port's name."""
-    with contextlib.ExitStack() as stack:
-        ends = []
-        for _ in range(2):  # one for the board, one for mpremote; bytes are passed between them
-            outer, inner = pty.openpty()
-            tty.setraw(inner)
-            stack.callback(os.close, outer)
-            stack.callback(os.close, inner)
-            ends.append((outer, inner))
-        (near, theirs), (far, port) = ends
-        process = subprocess.Popen(
-            [interpreter], cwd=directory, stdin=theirs, stdout=theirs, stderr=theirs
-        )
-        stop, end = os.pipe()
-        stack.callback(os.close, stop)
-        stack.callback(os.close, end)
-
-        def carry():
-            while True:
-                ready, _, _ = select.select([near, far, stop], [], [])
-                if stop in ready:
-                    return
-                for source, to in ((near, far), (far, near)):
-                    if source in ready:
-                        os.write(to, os.read(source, 4096))
-
-        thread = threading.Thread(target=carry, daemon=True)
-        thread.start()
-        try:
-            yield os.ttyname(port)
-        finally:
-            process.kill()
-            process.wait()
-            os.write(end, b".")
-            thread.join()
+from plug import Plug
 
 
 def commands(bench, package, url, cafile, target, port):
     """Return {peer: the words of its command}, for the package of the index at `url`.
 
     cafile: the certificate that vouches for the server.  target: a new directory.  port: that of a
-    board, or None.  A peer that is not installed is left out.
+    board.  A peer that is not installed is left out.
     """
     install = [bench.interpreter, "-m", "mip", "install", "--index", url, "--target", target]
     found = {"ours": [*install, package.name], "upstream": [*install, package.name]}
-    if port and shutil.which("mpremote"):
+    if shutil.which("mpremote"):
         options = ["mip", "install", "--index", url, "--target", "lib", package.name]
         found["mpremote"] = ["mpremote", "connect", port, "resume", *options]
     if shutil.which("curl"):
@@ -118,8 +74,8 @@ def _round(bench, package, url, cafile):
         disk = bench.target()
         (disk / "lib").mkdir()
         try:
-            with board(bench.interpreter, disk) as port:
-                command = commands(bench, package, url, cafile, target, port).get(name)
+            with Plug([bench.interpreter], cwd=disk) as board:
+                command = commands(bench, package, url, cafile, target, board.name).get(name)
                 if command:
                     found[name] = _time(bench, name, command, cafile)
             kept = {"mpremote": disk / "lib"}.get(name, target)
@@ -139,17 +95,7 @@ def _time(bench, name, command, cafile):
     trusted = {"SSL_CERT_FILE": str(cafile), "MICROPYPATH": path}
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     start = time.perf_counter()
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=bench.place,
-        env={**os.environ, **trusted, "PATH": search},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=TIMEOUT,
-        text=True,
-        errors="replace",
-    )
+    done = bench.run(command, PATH=search, **trusted)
     took = time.perf_counter() - start
     if done.returncode:
         raise BenchError(f"{name}: {done.stdout[-400:]}")

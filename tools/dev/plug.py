@@ -1,4 +1,4 @@
-"""A board at a serial port, for the tests: the Unix port behind a pseudo-terminal."""
+"""A board at a serial port, for tests and benchmark: the Unix port at a pseudo-terminal."""
 
 import contextlib
 import os
@@ -12,20 +12,20 @@ import tty
 class Plug:
     """A serial port with a MicroPython behind it, which begins again whenever it has ended.
 
-    device: the device.Device whose work is the board's disk. path: entries of sys.path.
+    command: the words that start it. options: those of subprocess.Popen; cwd is the board's disk.
     name: of the port. starts: how often the interpreter was started.
 
     There are two pseudo-terminals, and a thread that passes bytes between them, so that the port
     stays when the interpreter goes.
     """
 
-    def __init__(self, device, path, heap="1m"):
+    def __init__(self, command, **options):
         self._open = contextlib.ExitStack()
         outer, ours = self._pair()
         self.name = os.ttyname(ours)
         self.starts = 0
-        self._command = device.command(heap=heap)
-        self._options = {"cwd": device.work, "env": device.environment(path)}
+        self._command = command
+        self._options = options
         stop, self._end = os.pipe()
         for end in stop, self._end:
             self._open.callback(os.close, end)
