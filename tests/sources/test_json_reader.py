@@ -23,39 +23,8 @@ BUFFERS = (1, 2, 7, 512)
 # to read it with. A line of the output is "taken" (the same entries), "refused" (by both), or
 # how they differ.
 COMPARE = """
-import binascii, io, json, mip, sys
-
-WANTED = ("v", "version", "hashes", "urls", "deps")
-
-def by_json(text):
-    try:
-        document = json.load(io.BytesIO(text))
-    except ValueError:
-        return None
-    if not isinstance(document, dict):
-        return None
-    found = {}
-    for key in WANTED:
-        if key in document:
-            value = document[key]
-            listed = isinstance(value, list)
-            values = value if listed else [value]
-            if values:
-                found[key] = listed, [repr(value) for value in values]
-    return found
-
-def by_mip(text, size):
-    found = {}
-    try:
-        for listed, key, value in mip._entries(io.BytesIO(text), bytearray(size), WANTED):
-            if not listed or key not in found:
-                found[key] = listed, []
-            found[key][1].append(repr(value))
-    except ValueError:
-        return None
-    except Exception as error:
-        return repr(error)
-    return found
+import binascii, sys
+from readers import by_json, by_mip
 
 for line in sys.stdin:
     text, *sizes = line.split(" ")

@@ -16,6 +16,8 @@ import os
 import sys
 from binascii import unhexlify
 
+import readers
+
 import mip
 
 try:
@@ -285,42 +287,19 @@ def network():
 
 def reader():
     """The documents of test_json_reader.py; what json takes is read as json reads it."""
-    wanted = ("v", "version", "hashes", "urls", "deps")
     count = 0
     with open(ROOT + "/documents") as file:
         for line in file:
             name, taken, text = json.loads(line)
             text = unhexlify(text)
             for size in 7, 512:
-                found = {}
-                try:
-                    for listed, key, value in mip._entries(
-                        io.BytesIO(text), bytearray(size), wanted
-                    ):
-                        if not listed or key not in found:
-                            found[key] = listed, []
-                        found[key][1].append(repr(value))
-                except ValueError:
-                    found = None
+                found = readers.by_mip(text, size)
                 if (found is None) == taken:
                     raise AssertionError("%s: %s" % (name, "refused" if taken else "taken"))
                 if taken:
-                    same((name, found), (name, _by_json(text, wanted)))
+                    same((name, found), (name, readers.by_json(text)))
             count += 1
     same(count > 100, True)
-
-
-def _by_json(text, wanted):
-    document = json.loads(text)
-    found = {}
-    for key in wanted:
-        if key in document:
-            value = document[key]
-            listed = isinstance(value, list)
-            values = value if listed else [value]
-            if values:
-                found[key] = listed, [repr(value) for value in values]
-    return found
 
 
 def words():
