@@ -1330,7 +1330,9 @@ class _Store:
     ["dep", name, version]
     """
 
-    surplus = 0  # seconds that an answer may come late that nobody asked for
+    # Seconds that an answer may come late that nobody asked for. It is no attribute of the object:
+    # one more makes the table of these larger, and few runs set it.
+    surplus = 0
 
     def __init__(self, target, new=False):
         # new: whether a target that somebody names may be a new one.
@@ -1683,7 +1685,6 @@ class _Store:
                 if start < self.end:
                     self.out.seek(start)
                     self.end = start
-                    self.batch = b""
                 self.batch = self.batch[: start - self.end]
 
     else:
@@ -2611,9 +2612,8 @@ class _Store:
                     number += 1
                     self._settle(self.meta + str(number), name)
             self._close()
-            self.removal = (
-                ".rm"  # of nothing; without a plan of ours it says that `new` is committed
-            )
+            # It names no package; without a plan of ours it says that `new` is committed.
+            self.removal = ".rm"
             open(self.meta + self.removal, "wb").close()
             _remove(self.meta + "plan")
             self._move(coming, self.meta + "new")

@@ -1,8 +1,6 @@
 """What the tests share: boards, servers, an index, and the figures printed at the end."""
 
 import gc
-import importlib.metadata
-import importlib.util
 import os
 import shutil
 import ssl
@@ -252,12 +250,7 @@ def compiled_path(tmp_path_factory):
 @pytest.fixture(scope="session")
 def manifestfile():
     """The tools/manifestfile.py of MicroPython, a copy of which comes with micropython-stubber."""
-    package = importlib.metadata.distribution("micropython-stubber")
-    path = package.locate_file("stubber/tools/manifestfile.py")
-    spec = importlib.util.spec_from_file_location("manifestfile", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return size.manifestfile()
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import left_out
 import pytest
@@ -63,12 +64,7 @@ def module_path(without, tmp_path_factory):
 
 def source(without=""):
     """The text of mip/__init__.py with these switches off, as manifest.py writes it."""
-    build = size.manifestfile()
-    manifest = build.ManifestFile(build.MODE_FREEZE, {})
-    manifest.execute(f"include({str(ROOT)!r}, without={without!r}, cmdline=False)")
-    (file,) = manifest.files()
-    with open(file.full_path, encoding="utf-8") as text:
-        return text.read()
+    return Path(size.sources(ROOT, without)["mip/__init__.py"]).read_text(encoding="utf-8")
 
 
 def compiled(text, directory):

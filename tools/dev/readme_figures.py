@@ -7,6 +7,7 @@ In README.md a figure stands between two comments: <!-- bench:NAME -->3.2 s<!-- 
 names are those of FIGURES.
 """
 
+import functools
 import json
 import re
 import sys
@@ -51,16 +52,21 @@ def _heap(found, files):
     raise FigureError(f"no heap was measured for {files} files")
 
 
-def _ram(loaded, key):
-    """The RAM on 32 bits that a mip needs in all, in one of the forms that it is loaded in."""
+def _ram(part, bits, loaded, key):
+    """The RAM that a mip needs, in one of the forms that it is loaded in. part: of bench.json."""
 
     def figure(found, side):
-        for row in found["wasm"].get("rows", ()):
+        for row in found[part].get("rows", ()):
             if row["loaded"] == loaded and row[side]:
                 return _bytes(row[side][key])
-        raise FigureError(f"no RAM was measured on 32 bits for {side}, {loaded}")
+        raise FigureError(f"no RAM was measured on {bits} bits for {side}, {loaded}")
 
     return figure
+
+
+# RAM on 32 bits, as on most boards, and on 64.
+_narrow = functools.partial(_ram, "wasm", 32)
+_wide = functools.partial(_ram, "ram", 64)
 
 
 def _install(found, side):
@@ -69,18 +75,6 @@ def _install(found, side):
         if cell["files"] == 10:
             return _bytes(cell[side])
     raise FigureError("no RAM was measured on 32 bits for an install of 10 files")
-
-
-def _wide(loaded, key):
-    """The RAM on 64 bits, in one of the forms that a mip is loaded in."""
-
-    def figure(found, side):
-        for row in found["ram"]["rows"]:
-            if row["loaded"] == loaded and row[side]:
-                return _bytes(row[side][key])
-        raise FigureError(f"no RAM was measured on 64 bits for {side}, {loaded}")
-
-    return figure
 
 
 def _flash(found, title, file_system, step, side):
@@ -131,12 +125,12 @@ FIGURES = {
     "connections": lambda found, side: str(_case(found, "50 files", RTT)[side]["connections"]),
     "heap-few": lambda found, side: _bytes(_heap(found, 10)[side]),
     "heap-many": lambda found, side: _bytes(_heap(found, 1000)[side]),
-    "ram-kept": _ram(".mpy", "kept"),
-    "ram-kept-source": _ram("source", "kept"),
+    "ram-kept": _narrow(".mpy", "kept"),
+    "ram-kept-source": _narrow("source", "kept"),
     "ram-install": _install,
-    "ram-few": _ram(".mpy", "few"),
-    "ram-many": _ram(".mpy", "many"),
-    "ram-source": _ram("source", "few"),
+    "ram-few": _narrow(".mpy", "few"),
+    "ram-many": _narrow(".mpy", "many"),
+    "ram-source": _narrow("source", "few"),
     "ram-loaded": _wide(".mpy", "install"),
     "ram-frozen": _wide("frozen", "install"),
     "ram-kept-frozen": _wide("frozen", "kept"),

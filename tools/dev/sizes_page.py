@@ -7,6 +7,7 @@ The bytes are those of the modules as they are now. RAM is what `tools/bench --o
 measured; it is in docs/bench.json.
 """
 
+import functools
 import json
 import sys
 import tempfile
@@ -79,6 +80,7 @@ BOARDS = (
 )
 
 
+@functools.cache
 def sizes(without=""):
     """The bytes of both modules as .mpy, in a build that is without these."""
     with tempfile.TemporaryDirectory() as directory:
