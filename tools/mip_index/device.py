@@ -81,6 +81,8 @@ FORGES: dict[str, str] = mip._FORGES
 # The keys of a package.json whose value is a list of what to install, and the others it reads.
 LISTS: tuple[str, ...] = mip._LISTS
 KEYS: tuple[str, ...] = (*mip._VALUES, *LISTS)
+# The mark of the order of bytes, which a package.json may begin with.
+MARK: bytes = mip._MARK
 # Bytes of a package.json, and of one of its entries, that it takes at most.
 MAX_DOCUMENT: int = mip._DOCUMENT
 MAX_ENTRY: int = mip._ENTRY

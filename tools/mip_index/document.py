@@ -13,7 +13,7 @@ from typing import Any
 
 from . import json_reader
 from .clients import CLIENTS, Finding
-from .device import KEYS, LISTS, MAX_DOCUMENT, PublishError, refuse_document
+from .device import KEYS, LISTS, MARK, MAX_DOCUMENT, PublishError, refuse_document
 from .store import FACTS
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
@@ -41,9 +41,8 @@ def read_document(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
         return [Finding("", "brackets are nested too deeply")], None
     except ValueError as error:
         strict = error
-    mark = b"\xef\xbb\xbf"
     try:
-        document = json_reader.loads(data.removeprefix(mark))
+        document = json_reader.loads(data.removeprefix(MARK))
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         reason = "half a character: \\uD800 to \\uDFFF come in pairs"
@@ -51,7 +50,7 @@ def read_document(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
     except ValueError as error:
         clients = CLIENTS if strict else ("ours", "upstream")
         return [Finding("", _refusal(data) or str(error), clients)], None
-    if data.startswith(mark):
+    if data.startswith(MARK):
         findings.append(Finding("", "begins with a byte order mark", ("upstream",)))
     if strict:
         reason = f"only MicroPython's json reads it: {strict}"
