@@ -12,7 +12,7 @@ from test_docs import internet, page, site  # noqa: F401  (fixtures)
 REFERENCE = page("docs/reference.md")
 
 SOURCE = ast.parse(page("mip/__init__.py"))
-# What a build is that does without nothing.
+# The whole build: all switches are on.
 LIBRARY = Decided({f"_{word.upper()}": True for word in size.switches()}).visit(
     ast.parse(page("mip/__init__.py"))
 )
