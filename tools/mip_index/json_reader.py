@@ -32,47 +32,33 @@ def loads(data: bytes | bytearray) -> Any:
     hexadecimal digits, of which it makes something.
     """
     text = data.decode()
-    stack: list[_Open] = []
+    opened: list[tuple[str, list[Any]]] = []  # brackets, and what is in each so far
     place = 0
     while token := _TOKEN.match(text, place):
         place = token.end()
         if token.lastgroup == "space":
             continue
-        if token.lastgroup == "close" and stack:
-            done = stack.pop().value
-        elif token.lastgroup == "open":
-            opened = _Open(token["open"])
-            if stack:
-                stack[-1].add(opened.value)
-            stack.append(opened)
-        else:
-            done = _value(token)
-            if stack:
-                stack[-1].add(done)
-        if not stack and not text[place:].strip(_SPACE):
-            return done
-        if not stack:
+        if token.lastgroup == "open":
+            opened.append((token[0], []))
+            continue
+        closes = token.lastgroup == "close" and opened
+        value = _closed(*opened.pop()) if closes else _value(token)
+        if opened:
+            opened[-1][1].append(value)
+        elif text[place:].strip(_SPACE):
             break
+        else:
+            return value
     raise ValueError("not JSON")
 
 
-class _Open:
-    """A list or an object that is not closed yet."""
-
-    def __init__(self, bracket: str) -> None:
-        self.value: Any = [] if bracket == "[" else {}
-        self._keys: list[Any] = []
-
-    def add(self, value: Any) -> None:
-        """Take the next value in it; in an object every other one is a key."""
-        if isinstance(self.value, list):
-            self.value.append(value)
-        elif self._keys:
-            self.value[self._keys.pop()] = value
-        elif isinstance(value, (list, dict)):
-            raise ValueError("a key that is none")
-        else:
-            self._keys.append(value)
+def _closed(bracket: str, values: list[Any]) -> Any:
+    """Return a list or an object with these values; in an object every other one is a key."""
+    if bracket == "[":
+        return values
+    if any(isinstance(key, (list, dict)) for key in values[::2]):
+        raise ValueError("a key that is none")
+    return dict(zip(values[::2], values[1::2], strict=False))
 
 
 def _value(token: re.Match[str]) -> Any:
