@@ -137,44 +137,23 @@ example:
   mip-index serve site --tls --ca ca.der     (copy ca.der to the board)"""
 
 
-def run_build(options: argparse.Namespace) -> None:
+def run_build(**options: Any) -> None:
     """Run the command `build`."""
-    before = Index(options.output).hash_length
-    new = build(
-        options.source,
-        options.output,
-        options.hash_length,
-        options.mpy_version,
-        opt=options.opt,
-        name=options.name,
-        license=options.license,
-        url=options.url,
-    )
-    report(new, options.output, before)
+    publish(build, **options)
 
 
-def run_mirror(options: argparse.Namespace) -> None:
+def run_mirror(
+    indexes: list[str] | None, cafile: str | None, header: list[str], **options: Any
+) -> None:
     """Run the command `mirror`."""
-    before = Index(options.output).hash_length
-    new = mirror(
-        options.package,
-        options.output,
-        indexes=options.index or [PUBLIC_INDEX],
-        hash_length=options.hash_length,
-        mpy_versions=options.mpy_version or (),
-        name=options.name,
-        version=options.version,
-        url=options.url,
-        session=session(options),
-    )
-    report(new, options.output, before)
+    session = Session(cafile, parse_headers(header))
+    publish(mirror, indexes=indexes or [PUBLIC_INDEX], session=session, **options)
 
 
-def report(new: list[tuple[str, str]], output: str, before: int) -> None:
-    """Print what is new in an index, and the call that pins it.
-
-    new: a list of (name, version). before: the digits of hashes that it had.
-    """
+def publish(command: Callable[..., list[tuple[str, str]]], output: str, **options: Any) -> None:
+    """Run build() or mirror(), print what is new in the index, and the call that pins it."""
+    before = Index(output).hash_length
+    new = command(output=output, **options)
     index = Index(output)
     for name, version in new:
         print(f"Published {name} {version}")
@@ -190,57 +169,48 @@ def report(new: list[tuple[str, str]], output: str, before: int) -> None:
         print(f"Hashes have {index.hash_length} digits in what comes; what is there keeps its own")
 
 
-def run_check(options: argparse.Namespace) -> int:
+def run_check(
+    places: list[str], strict: bool, cafile: str | None, header: list[str], **options: Any
+) -> int:
     """Run the command `check`; return the exit status."""
     bad = False
-    for place in options.place:
-        findings = check(
-            place,
-            published=options.published,
-            files=options.files,
-            offline=options.offline,
-            index=options.index,
-            mpy_version=options.mpy_version,
-            session=session(options),
-        )
+    for place in places:
+        findings = check(place, session=Session(cafile, parse_headers(header)), **options)
         for finding in findings:
             print(f"{place}: {finding}")
-        bad = bad or any(options.strict or not finding.warning for finding in findings)
+        bad = bad or any(strict or not finding.warning for finding in findings)
         if not findings:
             print(f"{place}: good for every client")
     return int(bad)
 
 
-def run_serve(options: argparse.Namespace) -> None:
+def run_serve(
+    directory: str, cert: str | None, key: str | None, tls: bool, ca: str, **options: Any
+) -> None:
     """Run the command `serve`."""
-    tls, authority = None, b""
+    context, authority = None, b""
     names: list[str] = []
-    if options.tls:
-        names = certificate_names(options.bind)
-        tls, authority = own_certificate(names, der=options.ca.endswith(".der"))
-    elif options.cert:
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if tls:
+        names = certificate_names(options["host"])
+        context, authority = own_certificate(names, der=ca.endswith(".der"))
+    elif cert:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            tls.load_cert_chain(options.cert, options.key)
+            context.load_cert_chain(cert, key)
         except OSError as error:
-            text = f"{options.cert}, {options.key}: no certificate with its key: {error.strerror}"
+            text = f"{cert}, {key}: no certificate with its key: {error.strerror}"
             raise PublishError(text) from error
 
     def ready(line: str) -> None:
-        if options.ca:
+        if ca:
             # Not before: a server that listens there already may have written its own.
-            Path(options.ca).write_bytes(authority)
-            print(f"{options.ca} vouches for {', '.join(names)}", file=sys.stderr, flush=True)
-            line = f'mip.cafile = "{Path(options.ca).name}"; {line}'
+            Path(ca).write_bytes(authority)
+            print(f"{ca} vouches for {', '.join(names)}", file=sys.stderr, flush=True)
+            line = f'mip.cafile = "{Path(ca).name}"; {line}'
         # Flushed: who reads this through a pipe waits for it.
         print(line, flush=True)
 
-    serve(options.dir, host=options.bind, port=options.port, tls=tls, ready=ready)
-
-
-def session(options: argparse.Namespace) -> Session:
-    """Return the Session for the options of add_network()."""
-    return Session(options.cafile, parse_headers(options.header))
+    serve(directory, tls=context, ready=ready, **options)
 
 
 def bytecode_version(text: str) -> str:
@@ -264,65 +234,39 @@ def port(text: str) -> int:
     return int(text)
 
 
-def add_command(
-    commands: Any,
-    name: str,
-    run: Callable[[argparse.Namespace], int | None],
-    description: str,
-    epilog: str,
-) -> argparse.ArgumentParser:
-    """Add a command to the parser; return its own parser. run: a function of its options.
-
-    The first line of its description is shown among the commands, too.
-    """
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=description.partition("\n")[0],
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.set_defaults(run=run)
-    return command
-
-
-def add_output(command: argparse.ArgumentParser, hash_length: int) -> None:
+def add_output(add: Callable[..., object], hash_length: int) -> None:
     """Add the options of commands that write an index. hash_length: of a new one."""
-    command.add_argument(
-        "--output", required=True, type=some, metavar="DIR", help="where the index is"
-    )
-    command.add_argument(
+    add("--output", required=True, type=some, metavar="DIR", help="where the index is")
+    add(
         "--hash-length",
         type=int,
         metavar="N",
         help=f"digits of hashes, {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH}: {MIN_HASH_LENGTH} tell "
         f"damage, {MAX_HASH_LENGTH} withstand an attacker, too (in a new index {hash_length})",
     )
-    command.add_argument(
+    add(
         "--full-hashes",
         dest="hash_length",
         action="store_const",
         const=MAX_HASH_LENGTH,
         help=f"the same as --hash-length {MAX_HASH_LENGTH}",
     )
-    command.add_argument(
+    add(
         "--mpy-version",
+        dest="mpy_versions",
         action="append",
         type=bytecode_version,
         metavar="N",
         help=f"bytecode version, may be given again for more (in a new index {NEWEST_MPY})",
     )
-    command.add_argument("--url", help="where boards will find it, for the lines to paste")
+    add("--url", help="where boards will find it, for the lines to paste")
 
 
-def add_network(command: argparse.ArgumentParser) -> None:
+def add_network(add: Callable[..., object]) -> None:
     """Add the options of commands that fetch."""
-    command.add_argument(
-        "--cafile",
-        metavar="FILE",
-        help="certificates, PEM, that vouch for servers; else the system's",
-    )
-    command.add_argument(
+    text = "certificates, PEM, that vouch for servers; else the system's"
+    add("--cafile", metavar="FILE", help=text)
+    add(
         "--header",
         action="append",
         default=[],
@@ -331,133 +275,96 @@ def add_network(command: argparse.ArgumentParser) -> None:
     )
 
 
-def add_build(commands: Any) -> None:
-    """Add the command `build`."""
-    command = add_command(commands, "build", run_build, BUILD_DESCRIPTION, BUILD_EPILOG)
-    command.add_argument(
-        "source",
-        nargs="+",
-        type=some,
-        metavar="SOURCE",
-        help="a package, or a directory with packages somewhere in it",
-    )
-    command.add_argument(
-        "--name", help="what a single SOURCE is called; else its directory's name"
-    )
-    command.add_argument("--license", metavar="TEXT", help="the licence of packages that say none")
-    command.add_argument(
-        "--opt",
-        type=int,
-        choices=range(4),
-        metavar="N",
-        help="mpy-cross's -O where a manifest says no opt: 3 leaves out asserts and line numbers",
-    )
-    add_output(command, MIN_HASH_LENGTH)
+def add_build(add: Callable[..., object]) -> None:
+    """Add the options of the command `build`."""
+    text = "a package, or a directory with packages somewhere in it"
+    add("sources", nargs="+", type=some, metavar="SOURCE", help=text)
+    add("--name", help="what a single SOURCE is called; else its directory's name")
+    add("--license", metavar="TEXT", help="the licence of packages that say none")
+    text = "mpy-cross's -O where a manifest says no opt: 3 leaves out asserts and line numbers"
+    add("--opt", type=int, choices=range(4), metavar="N", help=text)
+    add_output(add, MIN_HASH_LENGTH)
 
 
-def add_mirror(commands: Any) -> None:
-    """Add the command `mirror`."""
-    command = add_command(commands, "mirror", run_mirror, MIRROR_DESCRIPTION, MIRROR_EPILOG)
-    command.add_argument(
-        "package", nargs="+", type=some, metavar="PACKAGE", help="what mip.install() takes"
-    )
-    command.add_argument(
+def add_mirror(add: Callable[..., object]) -> None:
+    """Add the options of the command `mirror`."""
+    add("packages", nargs="+", type=some, metavar="PACKAGE", help="what mip.install() takes")
+    add(
         "--index",
+        dest="indexes",
         action="append",
         metavar="URL",
         help="where names are looked up, a URL or a path; may be given again: tried in order "
         f"(default {PUBLIC_INDEX})",
     )
-    command.add_argument("--name", help="what a single PACKAGE is called in the index")
-    command.add_argument("--version", help="the version of a single PACKAGE in the index")
-    add_output(command, MAX_HASH_LENGTH)
-    add_network(command)
+    add("--name", help="what a single PACKAGE is called in the index")
+    add("--version", help="the version of a single PACKAGE in the index")
+    add_output(add, MAX_HASH_LENGTH)
+    add_network(add)
 
 
-def add_check(commands: Any) -> None:
-    """Add the command `check`."""
-    command = add_command(commands, "check", run_check, CHECK_DESCRIPTION, CHECK_EPILOG)
-    command.add_argument("place", nargs="+", type=some, metavar="PLACE", help="a package.json")
-    command.add_argument(
-        "--as",
-        dest="published",
-        metavar="NAME",
-        help="the name under which it will be installed, as github:ORG/REPO/PATH",
-    )
-    command.add_argument(
-        "--no-files",
-        dest="files",
-        action="store_false",
-        help="do not look if the files and packages that it names are there",
-    )
-    command.add_argument("--offline", action="store_true", help="look up only what is on the disk")
-    command.add_argument("--strict", action="store_true", help="warnings are errors")
-    command.add_argument(
-        "--index",
-        default=PUBLIC_INDEX,
-        metavar="URL",
-        help=f"where the packages are that it needs by name (default {PUBLIC_INDEX})",
-    )
-    command.add_argument(
-        "--mpy-version",
-        type=bytecode_version,
-        default=NEWEST_MPY,
-        metavar="N",
-        help=f"the bytecode version that prebuilt files should have (default {NEWEST_MPY})",
-    )
-    add_network(command)
+def add_check(add: Callable[..., object]) -> None:
+    """Add the options of the command `check`."""
+    add("places", nargs="+", type=some, metavar="PLACE", help="a package.json")
+    text = "the name under which it will be installed, as github:ORG/REPO/PATH"
+    add("--as", dest="published", metavar="NAME", help=text)
+    text = "do not look if the files and packages that it names are there"
+    add("--no-files", dest="files", action="store_false", help=text)
+    add("--offline", action="store_true", help="look up only what is on the disk")
+    add("--strict", action="store_true", help="warnings are errors")
+    text = f"where the packages are that it needs by name (default {PUBLIC_INDEX})"
+    add("--index", default=PUBLIC_INDEX, metavar="URL", help=text)
+    text = f"the bytecode version that prebuilt files should have (default {NEWEST_MPY})"
+    add("--mpy-version", type=bytecode_version, default=NEWEST_MPY, metavar="N", help=text)
+    add_network(add)
 
 
-def add_serve(commands: Any) -> None:
-    """Add the command `serve`."""
-    command = add_command(commands, "serve", run_serve, SERVE_DESCRIPTION, SERVE_EPILOG)
-    command.add_argument("dir", type=some, metavar="DIR", help="where the index is")
-    command.add_argument(
-        "--port",
-        type=port,
-        default=8000,
-        metavar="N",
-        help="0 takes a free one (default 8000)",
-    )
-    command.add_argument(
-        "--bind",
-        default="0.0.0.0",
-        metavar="ADDR",
-        help="address to listen on; 127.0.0.1 is for this machine only (default 0.0.0.0, all)",
-    )
-    command.add_argument("--cert", metavar="FILE", help="a certificate, PEM: serve with TLS")
-    command.add_argument("--key", metavar="FILE", help="its private key, PEM")
-    command.add_argument(
-        "--tls", action="store_true", help="serve with TLS and a certificate made for now"
-    )
-    command.add_argument(
-        "--ca",
-        metavar="FILE",
-        help="where to write what a board has to trust for --tls: DER if it ends in .der, or PEM",
-    )
+def add_serve(add: Callable[..., object]) -> None:
+    """Add the options of the command `serve`."""
+    add("directory", type=some, metavar="DIR", help="where the index is")
+    add("--port", type=port, default=8000, metavar="N", help="0 takes a free one (default 8000)")
+    text = "address to listen on; 127.0.0.1 is for this machine only (default 0.0.0.0, all)"
+    add("--bind", dest="host", default="0.0.0.0", metavar="ADDR", help=text)
+    add("--cert", metavar="FILE", help="a certificate, PEM: serve with TLS")
+    add("--key", metavar="FILE", help="its private key, PEM")
+    add("--tls", action="store_true", help="serve with TLS and a certificate made for now")
+    text = "where to write what a board has to trust for --tls: DER if it ends in .der, or PEM"
+    add("--ca", default="", metavar="FILE", help=text)
+
+
+# What there is of each command: what runs it, adds its options, and the text around them.
+COMMANDS: dict[str, tuple[Callable[..., int | None], Callable[..., None], str, str]] = {
+    "build": (run_build, add_build, BUILD_DESCRIPTION, BUILD_EPILOG),
+    "mirror": (run_mirror, add_mirror, MIRROR_DESCRIPTION, MIRROR_EPILOG),
+    "check": (run_check, add_check, CHECK_DESCRIPTION, CHECK_EPILOG),
+    "serve": (run_serve, add_serve, SERVE_DESCRIPTION, SERVE_EPILOG),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        prog="mip-index",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="mip-index", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
     )
     parser.add_argument("--version", action="version", version=f"mip-index {mip.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (add_build, add_mirror, add_check, add_serve):
-        add(commands)
+    for name, (run, add, description, epilog) in COMMANDS.items():
+        first = description.partition("\n")[0]
+        command = commands.add_parser(
+            name, help=first, description=description, epilog=epilog, formatter_class=raw
+        )
+        command.set_defaults(run=run)
+        add(command.add_argument)
     return parser
 
 
 def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """End the program, with status 2, if options do not go together."""
     named = options.run is run_mirror and (options.name or options.version)
-    if named and len(options.package) > 1:
+    if named and len(options.packages) > 1:
         parser.error("--name and --version are for a single PACKAGE")
-    if options.run is run_check and len(options.place) > 1 and options.published:
+    if options.run is run_check and len(options.places) > 1 and options.published:
         parser.error("--as is for a single PLACE")
     if options.run is run_serve:
         if bool(options.cert) != bool(options.key):
@@ -480,10 +387,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     options = parser.parse_args(words)
     refuse(parser, options)
+    run = vars(options).pop("run")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show
     try:
-        return options.run(options) or 0
+        return run(**vars(options)) or 0
     except PublishError as error:
         text = str(error)
     except OSError as error:
