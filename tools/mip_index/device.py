@@ -25,14 +25,6 @@ _HERE = Path(__file__).resolve().parent
 _PLACES = (_HERE / "_device.py", _HERE.parent.parent / "mip" / "__init__.py")
 
 
-def _system() -> types.ModuleType:
-    """Return `os` with the function that MicroPython's has, too."""
-    module = types.ModuleType("os")
-    vars(module).update(vars(os))
-    vars(module)["ilistdir"] = lambda path: [(name,) for name in os.listdir(path)]
-    return module
-
-
 def _load() -> Any:
     """Import the device's code; Any, because it has no types."""
     path = next(place for place in _PLACES if place.is_file())
@@ -40,20 +32,17 @@ def _load() -> Any:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     # Imported by it, and by nothing else here.
-    stand_in = types.ModuleType("micropython")
-    vars(stand_in)["const"] = lambda value: value
-    others = sys.modules.get("micropython")
-    sys.modules["micropython"] = stand_in
+    sys.modules["micropython"] = types.ModuleType("micropython")
+    vars(sys.modules["micropython"])["const"] = lambda value: value
     try:
         spec.loader.exec_module(module)
     finally:
         del sys.modules["micropython"]
-        if others:
-            sys.modules["micropython"] = others
+    listed = {"ilistdir": lambda path: [(name,) for name in os.listdir(path)]}
     vars(module).update(
         # CPython frees most of it by itself, and looks through all that its process has.
         gc=types.SimpleNamespace(collect=lambda: None),
-        os=_system(),
+        os=types.SimpleNamespace(**vars(os), **listed),
         json=types.SimpleNamespace(loads=json_reader.loads, dumps=json.dumps),
         print=lambda *words: None,
     )
@@ -71,6 +60,15 @@ class PublishError(ValueError):
 
 class BoardError(PublishError):
     """What a package installs depends on the board."""
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Make a PublishError of what the device's code says when it refuses something."""
+    try:
+        yield
+    except (InstallError, ValueError) as error:
+        raise PublishError(str(error)) from error
 
 
 # --- What the rest of the tool uses of it ---
@@ -95,7 +93,6 @@ MIN_HASH_LENGTH = 8
 MAX_HASH_LENGTH = 64
 # What stands for the running system in a URL.
 PLACEHOLDERS = ("{MPY_ARCH}", "{MPY_VERSION}")
-
 # Sub-versions of bytecode that native code can have been built for.
 SUB_VERSIONS = range(4)
 
@@ -108,31 +105,26 @@ repository: Callable[[str], str] = mip._repository
 join: Callable[[str, str], str] = mip._join
 
 
+@_told()
 def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
     """Take "name@version" apart; return (name, version), the name in its one spelling.
 
     version is for a text that has none.  None is returned for a version that is not pinned.
     Raises PublishError when there is no name.
     """
-    try:
-        name, version = mip._parse(text, version)
-    except ValueError as error:
-        raise PublishError(str(error)) from error
+    name, version = mip._parse(text, version)
     return name, _ref(version)
 
 
+@_told()
 def asked(text: str) -> str:
     """Return the key of a package as one asks for it: a path is that of the working directory.
 
     Raises PublishError when there is no name, and for a version that has no meaning.
     """
-    try:
-        name, version = mip._pairs(text)[0]
-    except InstallError as error:
-        raise PublishError(str(error)) from error
+    name, version = mip._pairs(text)[0]
     refuse_version(text, name, version)
-    key: str = mip._key(name)
-    return key
+    return key_of(name)
 
 
 def refuse_version(text: str, name: str, version: str | None) -> None:
@@ -172,16 +164,13 @@ def document_of(name: str) -> str:
     return name if name.endswith(".json") else f"{name.rstrip('/')}/{DOCUMENT}"
 
 
+@_told()
 def url_of(name: str, ref: str | None) -> str:
     """Return the URL or path of the file `name`; ref: of its repository, if it is in one.
 
     Raises PublishError for a forge's name that names no file.
     """
-    try:
-        url: str = mip._url(name, ref)
-    except ValueError as error:
-        raise PublishError(str(error)) from error
-    return url
+    return str(mip._url(name, ref))
 
 
 def _row(document: str, ref: str | None) -> list[Any]:
@@ -191,44 +180,32 @@ def _row(document: str, ref: str | None) -> list[Any]:
     return row
 
 
+@_told()
 def source_url(source: str, document: str, ref: str | None) -> str:
     """Return the URL or path of an entry of `urls` in a document that was read at a ref.
 
     Raises PublishError for one that names no file.
     """
-    try:
-        url: str = mip._Store._source(None, _row(document, ref), source)
-    except ValueError as error:
-        raise PublishError(str(error)) from error
-    return url
+    return str(mip._Store._source(None, _row(document, ref), source))
 
 
-class _Asked:
-    """Takes what an entry of `deps` asks for, in the place of a _Store."""
-
-    deps = 0
-
-    def _add(self, line: bytes) -> None:
-        """Keep no line."""
-
-    def _need(self, name: str, version: str | None, asker: str, *more: object) -> None:
-        self.asked = name, _ref(version)
-
-    def _plain(self, *of: object) -> None:
-        """Say nothing of plain HTTP."""
-
-
+@_told()
 def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[str, str | None]:
     """Return (name, version) of an entry of `deps`, texts, in a document read at a ref.
 
     Raises PublishError when there is no name.
     """
-    asked = _Asked()
-    try:
-        mip._Store._dep(asked, _row(document, ref), entry[0], (*entry, None)[1])
-    except ValueError as error:
-        raise PublishError(str(error)) from error
-    return asked.asked
+    needs: list[tuple[Any, ...]] = []
+    # In the place of a _Store: takes what is asked for, and nothing else.
+    taker = types.SimpleNamespace(
+        deps=0,
+        _need=lambda *need: needs.append(need),
+        _add=lambda line: None,
+        _plain=lambda *of: None,
+    )
+    mip._Store._dep(taker, _row(document, ref), entry[0], (*entry, None)[1])
+    name, version, _ = needs[0]
+    return name, _ref(version)
 
 
 def boards(mpy: str) -> Iterator[tuple[str, str]]:
@@ -288,6 +265,16 @@ def clean_path(path: str) -> str:
     return clean
 
 
+def directories(paths: Sequence[str]) -> dict[str, int]:
+    """Return {directory in lower case: number of the first path in it} of clean paths."""
+    found: dict[str, int] = {}
+    for number, path in enumerate(paths):
+        parts = path.lower().split("/")
+        for end in range(1, len(parts)):
+            found.setdefault("/".join(parts[:end]), number)
+    return found
+
+
 def clashes(paths: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     """Yield (number, that of another one, how) for clean paths of which not all can be there.
 
@@ -295,24 +282,16 @@ def clashes(paths: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     the former is imported), or "directory" (a file and a directory at once).
     """
     seen: dict[str, int] = {}
-    directories: dict[str, int] = {}
-    for number, path in enumerate(paths):
-        parts = path.lower().split("/")
-        for end in range(1, len(parts)):
-            directories.setdefault("/".join(parts[:end]), number)
+    above = directories(paths)
     for number, path in enumerate(paths):
         low = path.lower()
         module = low.removesuffix(".mpy") + ".py" if low.endswith(".mpy") else low
         other = seen.setdefault(module, number)
         if other != number:
-            one = paths[other]
-            yield (
-                number,
-                other,
-                "twice" if one == path else "case" if one.lower() == low else "form",
-            )
-        if low in directories:
-            yield number, directories[low], "directory"
+            same = "case" if paths[other].lower() == low else "form"
+            yield number, other, "twice" if paths[other] == path else same
+        if low in above:
+            yield number, above[low], "directory"
 
 
 def refuse_document(data: bytes) -> None:
@@ -347,19 +326,10 @@ def _where(data: bytes, reason: str) -> str:
 # --- Fetching and installing ---
 
 
-class Answer(Protocol):
-    """What a session answers with, as `requests` does."""
-
-    status_code: int
-    raw: io.BytesIO
-
-    def close(self) -> None: ...
-
-
 class Fetches(Protocol):
-    """A session, as the device takes one."""
+    """A session, as the device takes one; its answers are like those of `requests`."""
 
-    def get(self, url: str) -> Answer: ...
+    def get(self, url: str) -> Any: ...
 
 
 def read(session: Fetches, location: str) -> bytes | None:

@@ -28,6 +28,7 @@ from .device import (
     clashes,
     clean_path,
     dependency,
+    directories,
     document_of,
     is_file,
     is_full,
@@ -247,15 +248,11 @@ class EntryChecker:
 
     def _check_hidden(self) -> None:
         """Find modules that are hidden by a package of the same name."""
-        directories = {
-            "/".join(path.lower().split("/")[:end]): path
-            for _, path, _ in reversed(self._paths)
-            for end in range(1, path.count("/") + 1)
-        }
+        above = directories([path for _, path, _ in self._paths])
         for entry, path, _ in self._paths:
             stem = re.sub(r"\.m?py$", "", path)
-            if stem != path and stem.lower() in directories:
-                other = directories[stem.lower()]
+            if stem != path and stem.lower() in above:
+                other = self._paths[above[stem.lower()]][1]
                 self._warn(entry, f"import takes the directory of {other}, not {path}")
 
     # --- Files ---
