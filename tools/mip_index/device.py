@@ -294,17 +294,15 @@ def clashes(paths: Sequence[str]) -> Iterator[tuple[int, int, str]]:
             yield number, above[low], "directory"
 
 
-def refuse_document(data: bytes) -> None:
-    """Raise PublishError for a package.json that a device cannot read, with the line."""
+def refusal(data: bytes) -> str:
+    """Return why a device cannot read a package.json, with the line; "" if it can."""
     try:
         for _ in mip._entries(io.BytesIO(data), bytearray(256)):
             pass
+        return ""
     except ValueError as error:
-        raise PublishError(_where(data, str(error))) from error
-
-
-def _where(data: bytes, reason: str) -> str:
-    """Say by its line what the device says by its byte."""
+        reason = str(error)
+    # It says the byte.
     found = re.search(r"from byte (\d+) on", reason)
     if not found:
         return reason

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import json_reader
 from .clients import CLIENTS, Finding
-from .device import KEYS, LISTS, MARK, MAX_DOCUMENT, PublishError, refuse_document
+from .device import KEYS, LISTS, MARK, MAX_DOCUMENT, PublishError, refusal
 from .store import FACTS
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
@@ -49,7 +49,7 @@ def read_document(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
         return [Finding("", reason, ("mpremote",))], None
     except ValueError as error:
         clients = CLIENTS if strict else ("ours", "upstream")
-        return [Finding("", _refusal(data) or str(error), clients)], None
+        return [Finding("", refusal(data) or str(error), clients)], None
     if data.startswith(MARK):
         findings.append(Finding("", "begins with a byte order mark", ("upstream",)))
     if strict:
@@ -63,15 +63,6 @@ def read_document(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
     if not isinstance(document, dict):
         return findings + _shape(document), None
     return findings + _shape(document) + unread_keys(document), document
-
-
-def _refusal(data: bytes) -> str:
-    """Return why a device cannot read a document, "" if it can."""
-    try:
-        refuse_document(data)
-    except PublishError as error:
-        return str(error)
-    return ""
 
 
 @functools.cache

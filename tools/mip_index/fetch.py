@@ -68,26 +68,16 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_Paced(self.fp))
 
 
-class _Connection(http.client.HTTPConnection):
-    response_class = _Response
+class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
+    """Opens connections whose answers are such responses."""
 
+    def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> Any:
+        def connect(*place: Any, **more: Any) -> http.client.HTTPConnection:
+            connection: http.client.HTTPConnection = http_class(*place, **more)
+            connection.response_class = _Response
+            return connection
 
-class _SecureConnection(http.client.HTTPSConnection):
-    response_class = _Response
-
-
-class _Http(urllib.request.HTTPHandler):
-    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_Connection, req)
-
-
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, context: ssl.SSLContext) -> None:
-        super().__init__(context=context)
-        self._own = context
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        return self.do_open(_SecureConnection, req, context=self._own)
+        return super().do_open(connect, req, **options)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -127,7 +117,7 @@ class Session:
             context = ssl.create_default_context(cafile=self._cafile)
         except OSError as error:
             raise PublishError(f"{self._cafile}: no certificates: {error}") from error
-        return urllib.request.build_opener(_Http, _Https(context), _Redirects(self._headers))
+        return urllib.request.build_opener(_Handler(context=context), _Redirects(self._headers))
 
     def get(self, url: str) -> Answer:
         """Return the answer for a URL.
