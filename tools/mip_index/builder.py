@@ -71,8 +71,7 @@ def build(
         kinds = ("py", *index.mpy_versions)
         releases = [package.release(kinds) for package in packages]
         natives = _natives(packages, index.mpy_versions)
-        new = index.publish([each for each in releases if each], updated)
-        new += [each for each in index.publish_natives(natives, updated) if each not in new]
+        new = index.publish([each for each in releases if each], updated, natives)
         write_page(index)
     return new
 
@@ -124,19 +123,21 @@ class Package:
     deps: list[list[str]] = field(default_factory=list)
 
     def release(self, kinds: tuple[str, ...], tag: str | None = None) -> Release | None:
-        """Return what is published as these kinds, None if it can be none of them.
+        """Return what is published as these kinds, None if not all of it can be had.
 
         tag: the architecture and version of a native build.
         """
-        kinds = tuple(kind for kind in kinds if self._has(kind, tag))
-        if not kinds:
+        if any(
+            file.builds and tag not in file.builds and twin(path) not in self.files
+            for path, file in self.files.items()
+        ):
             return None
         return Release(
             name=self.source.name,
             version=self.source.version,
             kinds=kinds,
             lasting=("py",) if "py" in kinds else (),
-            fixed={path for path, file in self.files.items() if tag in dict(file.builds)},
+            fixed={path for path, file in self.files.items() if tag in file.builds},
             files=functools.partial(self.contents, tag=tag),
             facts={**self.source.metadata, "license": self.license},
             path=self.path,
@@ -147,11 +148,11 @@ class Package:
 
     def natives(self, mpy_versions: Sequence[str]) -> list[str]:
         """Return the architectures and versions for which all of its native code can be had."""
-        builds = {build for file in self.files.values() for build, _ in file.builds}
+        builds = {build for file in self.files.values() for build in file.builds}
         every: list[set[str]] = []
         for file in self.files.values():
             if file.builds and twin(file.path) not in self.files:
-                every.append({build for build, _ in file.builds})
+                every.append(set(file.builds))
             elif file.path.endswith(".py"):
                 found = {build for mpy in mpy_versions for build in self._targets(file, mpy)}
                 every += [found] if found else []
@@ -160,18 +161,13 @@ class Package:
 
     def _targets(self, file: File, mpy: str) -> Iterator[str]:
         """Yield what a module with native code can be compiled for."""
-        if self._is_native(file, mpy):
-            for arch in ARCHITECTURES:
-                # What is for another processor, as assembler is, fails.
-                with contextlib.suppress(NativeError):
-                    yield build_of(self._compiled(file, mpy, arch)) or ""
-
-    def _has(self, kind: str, tag: str | None) -> bool:
-        """Return whether all of the package can be had as a kind."""
-        return all(
-            not file.builds or tag in dict(file.builds) or twin(path) in self.files
-            for path, file in self.files.items()
-        )
+        with contextlib.suppress(NativeError):
+            self._compiled(file, mpy)
+            return  # it has none
+        for arch in ARCHITECTURES:
+            # What is for another processor, as assembler is, fails.
+            with contextlib.suppress(NativeError):
+                yield build_of(self._compiled(file, mpy, arch)) or ""
 
     def contents(self, kind: str, tag: str | None = None) -> dict[str, bytes]:
         """Return {path: bytes} of its files, compiled unless `kind` is "py".
@@ -182,10 +178,10 @@ class Package:
         result = {}
         for path, file in self.files.items():
             native = self.files.get(twin(path) or "") if path.endswith(".py") else None
-            if native and tag in dict(native.builds):
+            if native and tag in native.builds:
                 continue
             if file.builds:
-                if tag in dict(file.builds):
+                if tag in file.builds:
                     result[path] = file.data(tag)
             elif kind == "py" or not path.endswith(".py"):
                 result[path] = file.data()
@@ -199,13 +195,6 @@ class Package:
                     data = self._compiled(file, kind, tag.rpartition("_")[0])
                 result[f"{path[:-3]}.mpy"] = data
         return result
-
-    def _is_native(self, file: File, mpy: str) -> bool:
-        try:
-            self._compiled(file, mpy)
-        except NativeError:
-            return True
-        return False
 
     def _compiled(self, file: File, mpy: str, arch: str | None = None) -> bytes:
         """Compile a module. Raises NativeError, and PublishError naming the file."""

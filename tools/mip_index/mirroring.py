@@ -1,7 +1,6 @@
 """Publishes what others published, pinned, as an index of one's own: `mip-index mirror`."""
 
 import contextlib
-import functools
 import posixpath
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,32 +60,27 @@ def mirror(
 
     The packages are installed into an empty directory, by the device's own code, in one call.
     Each is published with the files of all that it needs, so that what is installed from there
-    depends on nothing else.  Returns a list of (name, version) that are
-    new.  Raises PublishError for what a
-    device would refuse, and for a package that differs from what is published under its version;
-    OSError if the index cannot be written.
+    depends on nothing else.  Returns a list of (name, version) that are new.
+    Raises PublishError for what a device would refuse, and for a package that differs from what
+    is published under its version; OSError if the index cannot be written.
     """
     updated = build_time()
     session = session or Session()
     packages = list(packages)
     keys = [asked(text) for text in packages]
     for key in keys:
-        if (
-            is_local(key)
-            and Path(key, "manifest.py").is_file()
-            and not Path(key, DOCUMENT).exists()
-        ):
+        has_manifest = is_local(key) and Path(key, "manifest.py").is_file()
+        if has_manifest and not Path(key, DOCUMENT).exists():
             raise PublishError(
                 f"{key}: has a manifest.py: build it, and mirror it from that index"
             )
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
-        facts = functools.partial(_facts, session)
 
         def releases(found: Found, contents: dict[str, bytes]) -> list[Release]:
             made: dict[str, tuple[str, Release]] = {}
             for key in keys:
-                release = _release(key, found, contents, facts, name, version)
+                release = _release(key, found, contents, session, name, version)
                 other = made.setdefault(release.name, (key, release))[0]
                 if other != key:
                     raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
@@ -100,11 +94,9 @@ def mirror(
                 raise PublishError(f"{error}, and there is nothing for any") from error
             # Found out for all of them before anything is written.
             every = {tag: releases(*each) for tag, each in natives.items()}
-            new = index.publish([], updated)
+            new = index.publish([], updated, every)
         else:
-            every = {}
             new = index.publish(releases(*installed), updated)
-        new += index.publish_natives(every, updated)
         write_page(index)
     return new
 
@@ -151,7 +143,7 @@ def _release(
     key: str,
     found: Found,
     contents: dict[str, bytes],
-    facts: Callable[[Installed], dict[str, Any]],
+    session: Fetches,
     name: str | None,
     version: str | None,
 ) -> Release:
@@ -159,7 +151,7 @@ def _release(
     kinds = tuple(found)
     needed = {kind: _needed(key, found[kind]) for kind in kinds}
     first = needed[kinds[0]]
-    said = facts(first[0])
+    said = _facts(session, first[0])
 
     def files(kind: str) -> dict[str, bytes]:
         files = {path: sha for each in needed[kind] for path, sha in each.files.items()}
@@ -174,7 +166,9 @@ def _release(
         facts=said,
         owners={path: each.name for each in reversed(first) for path in each.files},
         needs=[each.name for each in first[1:]],
-        more={FROM: [[_public(each.name), _own_version(each)] for each in first]},
+        more={
+            FROM: [[_public(each.name), each.version or each.said or "latest"] for each in first]
+        },
     )
 
 
@@ -248,8 +242,3 @@ def _version(package: Installed) -> str:
         if version and is_version(version):
             return version
     raise PublishError(f"{package.name}: no version for an index: give a --version")
-
-
-def _own_version(package: Installed) -> str:
-    """Return the version of a package that others are told: its ref, or what it says."""
-    return package.version or package.said or "latest"

@@ -54,11 +54,11 @@ class File:
     source: Path
     opt: int | None = None
     version: str | None = None
-    builds: tuple[tuple[str, Path], ...] = ()
+    builds: dict[str, Path] = field(default_factory=dict)
 
     def data(self, build: str | None = None) -> bytes:
         """Return what is published. build: of those of native code."""
-        data = dict(self.builds).get(build or "", self.source).read_bytes()
+        data = self.builds.get(build or "", self.source).read_bytes()
         if self.version and self.path.endswith(".py"):
             # As micropython-lib's build does it: on Linux, with the line ends of text files.
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -119,19 +119,20 @@ class Source:
             path = clean_path(path)
         except PublishError as error:
             raise PublishError(f"{self.path}: {error}") from error
-        builds = tuple(_builds(source))
+        builds = _builds(source)
         if opt not in (None, 0, 1, 2, 3):
             raise PublishError(f"{self.path}: {path}: opt is 0 to 3, not {opt!r}")
-        for each in [there for _, there in builds] or [source]:
+        for each in builds.values() or [source]:
             if not _real(each).is_relative_to(_real(self.root)):
                 raise PublishError(f"{self.path}: {each} leads out of {self.root}: copy it there")
-        self.items.append(File(path, builds[0][1] if builds else source, opt, builds=builds))
+        self.items.append(File(path, next(iter(builds.values()), source), opt, builds=builds))
 
     def left_out(self, output: Path | None = None) -> list[str]:
         """Return what lies beside the files, and is none of them: paths, directories with /."""
         top = _real(self.path.parent)
-        taken = {_real(file.source) for file in self.files}
-        taken |= {_real(there) for file in self.files for _, there in file.builds}
+        taken = {
+            _real(there) for file in self.files for there in (file.source, *file.builds.values())
+        }
         above = {parent for path in taken for parent in path.parents}
         found = []
         for directory in sorted(above | {top}):
@@ -147,13 +148,13 @@ class Source:
         return found
 
 
-def _builds(source: Path) -> Iterator[tuple[str, Path]]:
-    """Yield (build, path) of what there is of a path with {MPY_ARCH} or {MPY_VERSION} in it.
+def _builds(source: Path) -> dict[str, Path]:
+    """Return {build: path} of what there is of a path with {MPY_ARCH} or {MPY_VERSION} in it.
 
     Raises PublishError for one that is for another board than its path says.
     """
     if not any(place in source.as_posix() for place in PLACEHOLDERS):
-        return
+        return {}
     found: dict[str, Path] = {}
     for place, named in builds(source.as_posix(), NEWEST_MPY).items():
         if Path(place).is_file():
@@ -166,7 +167,7 @@ def _builds(source: Path) -> Iterator[tuple[str, Path]]:
             found[build] = Path(place)
     if not found:
         raise PublishError(f"{source}: there is no build for any architecture")
-    yield from found.items()
+    return found
 
 
 def bytecode_findings(

@@ -104,12 +104,9 @@ class Index:
         listing = self._read("index.json")
         if listing is None:
             listing = {"v": 2, "packages": []}
-        packages = listing.get("packages")
-        if (
-            listing.get("v") != 2
-            or not isinstance(packages, list)
-            or not all(map(_lists, packages))
-        ):
+        packages: Any = listing.get("packages")
+        is_listing = isinstance(packages, list) and all(map(_lists, packages))
+        if listing.get("v") != 2 or not is_listing:
             raise PublishError(
                 f"{self.directory}/index.json: not an index of version 2: name another directory"
             )
@@ -128,9 +125,8 @@ class Index:
             lock = os.open(self.directory, os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Who had it may have removed an empty directory.
-            if self.directory.is_dir() and os.path.samestat(
-                os.fstat(lock), os.stat(self.directory)
-            ):
+            there = self.directory.is_dir() and self.directory.stat()
+            if there and os.path.samestat(os.fstat(lock), there):
                 self._lock = lock
             else:
                 os.close(lock)
@@ -177,10 +173,16 @@ class Index:
                 f"{MAX_HASH_LENGTH} digits"
             )
 
-    def publish(self, releases: Sequence[Release], updated: int) -> list[tuple[str, str]]:
+    def publish(
+        self,
+        releases: Sequence[Release],
+        updated: int,
+        natives: dict[str, list[Release]] | None = None,
+    ) -> list[tuple[str, str]]:
         """Add releases; return a list of (name, version) of those that are new.
 
-        updated: the time to write into index.json, in seconds since 1970.
+        updated: the time to write into index.json, in seconds since 1970.  natives: what goes
+        into the indexes of architectures in this one, {ARCHITECTURE_VERSION: releases}.
 
         What is published already is left alone.  Whatever happens on the way, the index stays
         whole: a file is written before those that name it, and everything that can be wrong
@@ -189,11 +191,7 @@ class Index:
         Raises PublishError for a release that differs from what is published under its version;
         OSError if the index cannot be written.
         """
-        missing = [
-            (release, kind, files)
-            for release in releases
-            for kind, files in self._missing(release)
-        ]
+        missing = list(self._missing(releases))
         for _, _, files in missing:
             for data in files.values():
                 self._write_content(data)
@@ -206,22 +204,13 @@ class Index:
         for release in releases:
             entries[release.name] = self._finish(release, entries.get(release.name, {}))
         self._write_listing(entries, updated)
-        return list(dict.fromkeys((release.name, release.version) for release, _, _ in missing))
-
-    def publish_natives(
-        self, natives: dict[str, list[Release]], updated: int
-    ) -> list[tuple[str, str]]:
-        """Add releases to the indexes of architectures, {ARCHITECTURE_VERSION: releases}, in it.
-
-        Returns a list of (name, version) of those that are new in any of them.
-        """
-        new: dict[tuple[str, str], None] = {}
-        for tag, releases in natives.items():
+        new = [(release.name, release.version) for release, _, _ in missing]
+        for tag, releases_there in (natives or {}).items():
             inside = Index(self.directory / tag)
             url = self.url and f"{self.url}/{tag}"
             inside.choose(self.hash_length, self.mpy_versions, url, self.license)
-            new |= dict.fromkeys(inside.publish(releases, updated))
-        return list(new)
+            new += inside.publish(releases_there, updated)
+        return list(dict.fromkeys(new))
 
     def versions(self, kind: str, name: str) -> list[str]:
         """Return the published versions of a package, the highest last."""
@@ -254,15 +243,17 @@ class Index:
         what = f"{name}@{version}#sha256={self.pin(kind, name, version)}"
         return f'mip.install("{what}", index="{url or self.url or "URL"}"{source})'
 
-    def _missing(self, release: Release) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """Yield (kind, files) for each kind in which a release is not published.
+    def _missing(
+        self, releases: Sequence[Release]
+    ) -> Iterator[tuple[Release, str, dict[str, bytes]]]:
+        """Yield (release, kind, files) for each kind in which one is not published.
 
-        Raises PublishError if it is published with other files.
+        Raises PublishError for one that is published with other files.
         """
-        for kind in release.kinds:
+        for release, kind in [(each, kind) for each in releases for kind in each.kinds]:
             published = self.package(kind, release.name, release.version)
             if published is None:
-                yield kind, release.files(kind)
+                yield release, kind, release.files(kind)
             elif kind in release.lasting or release.fixed:
                 package = self._package_json(release, release.files(kind))
                 changed = _changes(published, package, release, kind in release.lasting)
