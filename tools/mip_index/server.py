@@ -53,7 +53,9 @@ TYPES = {
 # What is sent for a directory.
 PAGE = "index.html"
 
-FRAMINGS = ("length", "chunked", "close")
+# How a client learns where a body ends, and the header that says so.
+_FRAMINGS = {"length": "Content-Length", "chunked": "Transfer-Encoding", "close": "Connection"}
+FRAMINGS = tuple(_FRAMINGS)
 
 
 @dataclass
@@ -88,14 +90,11 @@ class Reply:
 
     def all_headers(self) -> dict[str, str]:
         """Return the headers to send: a dict of those of the framing and those given."""
-        framing = {
-            "length": {"Content-Length": str(len(self.body))},
-            "chunked": {"Transfer-Encoding": "chunked"},
-            "close": {"Connection": "close"},
-        }[self.framing]
-        given = {name.lower() for name in self.headers}
-        framing = {name: value for name, value in framing.items() if name.lower() not in given}
-        return {**framing, **self.headers}
+        name = _FRAMINGS[self.framing]
+        if name.lower() in {given.lower() for given in self.headers}:
+            return self.headers
+        value = str(len(self.body)) if self.framing == "length" else self.framing
+        return {name: value, **self.headers}
 
     def payload(self) -> bytes:
         """Return the bytes that follow the header: the body, in chunks when framing says so."""
@@ -170,7 +169,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.cache_control = cache_control
         self._tls = tls
         self._delay = delay
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the counters and the sockets
         self._sockets: set[socket.socket] = set()
         self._links: list[threading.Thread] = []
         self._thread: threading.Thread | None = None
@@ -179,7 +178,8 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __enter__(self) -> "Server":
         """Start serving from a thread; return the server."""
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        # Tests open and close hundreds of servers: close() is noticed after so many seconds.
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 
@@ -198,14 +198,6 @@ class Server(socketserver.ThreadingTCPServer):
         if not self._tls:
             return f"http://{host}:{self.port}"
         return f"https://{'localhost' if host == '127.0.0.1' else host}:{self.port}"
-
-    def serve_forever(self, poll_interval: float = 0.02) -> None:
-        """Serve until close() is called from another thread, or an exception (Ctrl-C) comes.
-
-        poll_interval is in seconds: how soon close() is noticed.  Tests open and close hundreds
-        of servers, so it is short.
-        """
-        super().serve_forever(poll_interval)
 
     def close(self) -> None:
         """Stop serving: cut every connection, and return when every thread has ended."""
@@ -278,7 +270,8 @@ class Server(socketserver.ThreadingTCPServer):
         except OSError:
             sock.close()
             raise
-        self._remember(sock)
+        with self._lock:
+            self._sockets.add(sock)
         return sock, address
 
     def shutdown_request(self, request: Any) -> None:
@@ -294,27 +287,6 @@ class Server(socketserver.ThreadingTCPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
-    def count_connection(self) -> None:
-        """Count a connection that reached HTTP."""
-        with self._lock:
-            self.connections += 1
-
-    def count_request(self, method: str, host: str, target: str, headers: dict[str, str]) -> None:
-        """Count a request and keep what it asked."""
-        with self._lock:
-            self.requests.append((method, host, target))
-            self.headers_seen.append(headers)
-
-    def count_bytes(self, number: int) -> None:
-        """Count bytes that are about to be sent."""
-        with self._lock:
-            self.bytes_sent += number
-
-    def _remember(self, sock: socket.socket) -> None:
-        """Keep a socket, so that close() can cut it."""
-        with self._lock:
-            self._sockets.add(sock)
-
     def _forget(self, sock: socket.socket) -> None:
         """Close a socket; close() must not meet a number that was given to another one."""
         with self._lock:
@@ -324,7 +296,8 @@ class Server(socketserver.ThreadingTCPServer):
     def _delayed(self, sock: socket.socket) -> socket.socket:
         """Put a slow link before `sock`; return the server's end of it."""
         ours, theirs = socket.socketpair()
-        self._remember(sock)
+        with self._lock:
+            self._sockets.add(sock)
 
         def carry() -> None:
             try:
@@ -346,12 +319,10 @@ class _Writer(io.BufferedIOBase):
         self._sock = sock
         self._server = server
 
-    def writable(self) -> bool:
-        return True
-
     def write(self, data: Any) -> int:
         # Counted first: who has read the answer finds it counted.
-        self._server.count_bytes(len(data))
+        with self._server._lock:
+            self._server.bytes_sent += len(data)
         self._sock.sendall(data)
         return len(data)
 
@@ -373,7 +344,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request.do_handshake()
         super().setup()
         self.wfile = _Writer(self.connection, self.server)
-        self.server.count_connection()
+        with self.server._lock:
+            self.server.connections += 1
 
     def do_GET(self) -> None:
         """Answer a GET or a HEAD request: from a route, or with a file."""
@@ -381,7 +353,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         host = re.sub(r":\d*$", "", self.headers.get("Host", "")).lower()
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.count_request(self.command, host, self.path, headers)
+        with self.server._lock:
+            self.server.requests.append((self.command, host, self.path))
+            self.server.headers_seen.append(headers)
         route = self.server.find_route(host, self.path)
         if route is None:
             path, mark, query = self.path.partition("?")
@@ -422,12 +396,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 headers["Cache-Control"] = self.server.cache_control(self.path.partition("?")[0])
             head = self.head(200, headers)
             left = 0 if self.command == "HEAD" else size
-            while True:
+            while head or left:
                 data = file.read(min(BLOCK, left))
                 left -= len(data)
                 self.wfile.write(head + data)
                 head = b""
-                if not left or not data:
+                if not data:
                     break
         if left:
             # The file became shorter while it was sent: the client must see a cut, not wait.
@@ -438,20 +412,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self, code: int, message: str | None = None, explain: str | None = None
     ) -> None:
         """Send an error as a short text; the base class calls this for bad requests too."""
-        text = f"{int(code)} {message or http.HTTPStatus(code).phrase}\n"
+        text = f"{int(code)} {message or self.responses[code][0]}\n"
         self.send_reply(Reply(int(code), {"Content-Type": "text/plain"}, text.encode()))
 
     def head(self, status: int, headers: dict[str, str], version: str = "HTTP/1.1") -> bytes:
         """Return status line and headers as bytes, with the empty line that ends them."""
-        try:
-            phrase = http.HTTPStatus(status).phrase
-        except ValueError:
-            phrase = "Unknown"
         if self.close_connection and "connection" not in {name.lower() for name in headers}:
             headers = {**headers, "Connection": "close"}
-        lines = [f"{version} {status} {phrase}"]
+        lines = [f"{version} {status} {self.responses.get(status, ['Unknown'])[0]}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def log(self, outcome: object) -> None:
         """Write a line about the request to stderr, if the server is verbose."""
@@ -491,9 +461,8 @@ def _carry(client: socket.socket, server: socket.socket, delay: float) -> None:
     them after the round trip in which TCP connects.
     """
     opened = time.monotonic()
-    late: deque[tuple[float, bytes]] = (
-        deque()
-    )  # (when to deliver, data); b"" is the end of the stream
+    # (when to deliver, data); b"" is the end of the stream.
+    late: deque[tuple[float, bytes]] = deque()
     reading = {client, server}
     # A send fails when its side has gone: then there is nobody to carry for.
     with contextlib.suppress(OSError):
