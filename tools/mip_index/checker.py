@@ -16,12 +16,10 @@ from .clients import CLIENTS, Finding
 from .device import (
     DOCUMENT,
     MAX_ENTRY,
-    PLACEHOLDERS,
     PUBLIC_INDEX,
     Fetches,
     PublishError,
     document_of,
-    install,
     is_file,
     parse,
     read,
@@ -79,9 +77,10 @@ def check(
                 inside = _check_index(native.directory, mpy_version, session)
                 findings += [replace(each, entry=f"{tag}/{each.entry}") for each in inside]
             return findings
-        built = _check_manifest(path) if (path / "manifest.py").is_file() else []
-        if not (path / DOCUMENT).is_file() and (path / "manifest.py").is_file():
-            return built
+        if (path / "manifest.py").is_file():
+            built = _check_manifest(path)
+            if not (path / DOCUMENT).is_file():
+                return built
         location = local = (path / DOCUMENT if path.is_dir() else path).as_posix()
         if published:
             base, ref = _asked(published)
@@ -98,12 +97,12 @@ def check(
     known = bool(base)
     base = base or f"{_most_named(document)}/{SOME_DIRECTORY}/{DOCUMENT}"
     lookup = Lookup(session, local, base, ref, known, offline) if files else None
-    checker = EntryChecker(document, location, base, ref, index, int(mpy_version), lookup)
+    checker = EntryChecker(document, location, base, ref, index, mpy_version, lookup)
     # What no client can read is told by its shape.
     unreadable = {each.entry for each in findings if each.clients == CLIENTS and not each.warning}
     findings += [each for each in checker.findings() if each.entry not in unreadable]
-    if lookup and not any("ours" in each.clients and not each.warning for each in findings):
-        findings += _together(document, base, ref, index, mpy_version, lookup)
+    if not any("ours" in each.clients and not each.warning for each in findings):
+        findings += checker.together()
     order = list(document)
     return built + sorted(findings, key=lambda each: _place(each.entry, order))
 
@@ -124,31 +123,6 @@ def _place(entry: str, keys: list[str]) -> tuple[int, int]:
     """Return a key that sorts the entries of a document as they are in it, "" first."""
     key, _, number = entry.rstrip("]").partition("[")
     return keys.index(key) if key in keys else -1, int(number) if number else -1
-
-
-def _together(
-    document: dict[str, Any],
-    base: str,
-    ref: str | None,
-    index: str,
-    mpy_version: str,
-    lookup: Lookup,
-) -> list[Finding]:
-    """Return the Findings of a device's own code, which installs it with all that it needs."""
-    if lookup.failed or any(place in json.dumps(document) for place in PLACEHOLDERS):
-        return []
-    if any(len(entry) > 2 for key in ("urls", "hashes") for entry in document.get(key, [])):
-        return []  # what it installs depends on the board
-    if document.get("hashes"):
-        return []  # its files have been looked at, and are of its own index
-    name = base + (f"@{ref}" if ref else "")
-    try:
-        install([name], [index], mpy_version, lookup)
-    except PublishError as error:
-        if lookup.failed or "so there is no package" in str(error):
-            return []  # which has been told
-        return [Finding("", str(error), ("ours",))]
-    return []
 
 
 def _check_manifest(directory: Path) -> list[Finding]:

@@ -5,18 +5,11 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from .clients import (
-    CLIENTS,
-    FIELD,
-    Finding,
-    field_dependency,
-    field_url,
-    normal,
-)
+from .clients import CLIENTS, FIELD, Finding, field_dependency, field_url, normal
 from .device import (
     FORGES,
     LISTS,
@@ -30,6 +23,7 @@ from .device import (
     dependency,
     directories,
     document_of,
+    install,
     is_file,
     is_full,
     is_place,
@@ -65,6 +59,7 @@ SECRETS = re.compile(
 RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
 
+@dataclass
 class Lookup:
     """Reads what a document names; what lies beside a document on the disk, from there.
 
@@ -75,49 +70,45 @@ class Lookup:
     only the disk is read.
     """
 
-    def __init__(
-        self,
-        session: Fetches,
-        local: str | None,
-        base: str,
-        ref: str | None,
-        known: bool,
-        offline: bool,
-    ) -> None:
-        self._session = session
-        self._local = local
-        self._offline = offline
+    session: Fetches
+    local: str | None
+    base: str
+    ref: str | None
+    known: bool
+    offline: bool
+    failed: bool = False
+
+    def __post_init__(self) -> None:
         self._silent: set[str] = set()
-        self.failed = False
-        forge, _, path = base.partition(":")
+        forge, _, path = self.base.partition(":")
         if forge in FORGES:
             owner, repo, *inside = path.split("/")
             self._inside = "/".join(inside)
-            pattern = url_of(f"{forge}:{owner}/{repo}/\0", ref)
+            pattern = url_of(f"{forge}:{owner}/{repo}/\0", self.ref)
         else:
-            pattern = "/".join(base.split("/")[:3]) + "/\0"
-            self._inside = base[len(pattern) - 1 :]
+            pattern = "/".join(self.base.split("/")[:3]) + "/\0"
+            self._inside = self.base[len(pattern) - 1 :]
         self._pattern = re.compile(re.escape(pattern).replace(re.escape("\0"), "(.*)"), re.I)
         # Of a guess, what is near to the document is on the disk.
-        self._near = "" if known else self._inside.split("/")[0] + "/"
+        self._near = "" if self.known else self._inside.split("/")[0] + "/"
 
     def read(self, url: str) -> bytes | None:
         """Return the content of a URL or path, None where nothing is.
 
         Raises PublishError for what cannot be read.
         """
-        found = self._pattern.fullmatch(url) if self._local else None
+        found = self._pattern.fullmatch(url) if self.local else None
         if found and found[1].startswith(self._near):
             beside = posixpath.relpath(found[1], posixpath.dirname(self._inside) or ".")
-            url = posixpath.normpath(posixpath.join(posixpath.dirname(self._local or ""), beside))
+            url = posixpath.normpath(posixpath.join(posixpath.dirname(self.local or ""), beside))
         host = urlsplit(url).netloc if "://" in url else ""
-        if host and (self._offline or host in self._silent):
+        if host and (self.offline or host in self._silent):
             self.failed = True
             raise PublishError(f"{url}: not looked up")
         if not host and not os.path.isfile(url):
             return None  # nor is a directory a file, or a link that leads round in a circle
         try:
-            return read(self._session, url)
+            return read(self.session, url)
         except PublishError:
             self.failed = True
             self._silent.add(host)
@@ -129,41 +120,41 @@ class Lookup:
         return Answer(404) if data is None else Answer(200, data)
 
 
+@dataclass
 class EntryChecker:
     """Checks the entries of a document, one kind after the other.
 
-    document: a dict.  location: the URL or path that it was read from; base: the name under
-    which clients know it, and ref: at which they ask for it, or None.
-    index: of the packages that it needs.  mpy_version: that bytecode should have, a number.
+    location: the URL or path that it was read from; base: the name under which clients know it,
+    and ref: at which they ask for it, or None.
+    index: of the packages that it needs.  mpy_version: that bytecode should have.
     lookup: a Lookup, or None to look nothing up.
     """
 
-    def __init__(
-        self,
-        document: dict[str, Any],
-        location: str,
-        base: str,
-        ref: str | None,
-        index: str,
-        mpy_version: int,
-        lookup: Lookup | None,
-    ) -> None:
-        self._document = document
-        self._location = location
-        self._base = base
-        self._ref = ref
-        self._index = index
-        self._mpy_version = mpy_version
-        self._lookup = lookup
+    document: dict[str, Any]
+    location: str
+    base: str
+    ref: str | None
+    index: str
+    mpy_version: str
+    lookup: Lookup | None
+
+    def __post_init__(self) -> None:
         self._found: list[Finding] = []
         self._paths: list[tuple[str, str, str]] = []  # (entry, path, source) of all files
+        self._needs: list[tuple[str, str, str | None]] = []  # (entry, name, version) of all deps
 
     def findings(self) -> list[Finding]:
-        """Return all Findings."""
+        """Return all Findings of those entries that have a shape that can be read."""
         for key in LISTS:
-            for number, value in self._entries(key):
+            entries = self.document.get(key)
+            for number, value in enumerate(entries if isinstance(entries, list) else []):
+                value = [value] if isinstance(value, str) else value
+                if not isinstance(value, list) or len(value) < (1 if key == "deps" else 2):
+                    continue
+                if not all(isinstance(each, str) for each in value[:2]):
+                    continue
                 entry = f"{key}[{number}]"
-                if len(json.dumps(value, ensure_ascii=False).encode()) > MAX_ENTRY:
+                if len(json.dumps(value[:2], ensure_ascii=False).encode()) > MAX_ENTRY:
                     self._error(entry, f"more than {MAX_ENTRY} bytes", ("ours",))
                 try:
                     getattr(self, f"_check_{key}")(entry, *value)
@@ -171,25 +162,28 @@ class EntryChecker:
                     self._error(entry, str(error))
         self._check_clashes()
         self._check_hidden()
-        self._check_place_of_hashes()
+        if self.document.get("hashes") and not self._root():
+            self._error("hashes", "files of an index, and this is in none: use urls")
         self._check_versions()
         return self._found
 
-    def _entries(self, key: str) -> Iterator[tuple[int, list[str]]]:
-        """Yield (number, [text, text]) for what can be read of the entries of a key."""
-        entries = self._document.get(key)
-        for number, entry in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(entry, str):
-                entry = [entry]
-            texts = isinstance(entry, list) and all(isinstance(each, str) for each in entry[:2])
-            if texts and len(entry) >= (1 if key == "deps" else 2):
-                yield number, entry[:2]
-
-    def _is_for_some(self, entry: str) -> bool:
-        """Return whether an entry is for some boards: one of several for the same destination."""
-        key, number = entry.rstrip("]").split("[")
-        third = self._document[key][int(number)][2:3]
-        return bool(third) and isinstance(third[0], int)
+    def together(self) -> list[Finding]:
+        """Return the Findings of a device's own code, which installs it with all that it needs."""
+        if not self.lookup or self.lookup.failed:
+            return []
+        if any(place in json.dumps(self.document) for place in PLACEHOLDERS):
+            return []
+        if any(len(each) > 2 for key in ("urls", "hashes") for each in self.document.get(key, [])):
+            return []  # what it installs depends on the board
+        if self.document.get("hashes"):
+            return []  # its files have been looked at, and are of its own index
+        name = self.base + (f"@{self.ref}" if self.ref else "")
+        try:
+            install([name], [self.index], self.mpy_version, self.lookup)
+        except PublishError as error:
+            if not self.lookup.failed and "so there is no package" not in str(error):
+                return [Finding("", str(error), ("ours",))]
+        return []  # or it has been told
 
     def _error(self, entry: str, reason: str, clients: tuple[str, ...] = CLIENTS) -> None:
         self._found.append(Finding(entry, reason, clients))
@@ -199,18 +193,21 @@ class EntryChecker:
 
     def _look(self, entry: str, url: str) -> tuple[bool, bytes | None]:
         """Return whether a URL could be looked up, and what is there, if anything."""
-        if not self._lookup:
+        if not self.lookup:
             return False, None
         try:
-            return True, self._lookup.read(url)
+            return True, self.lookup.read(url)
         except PublishError as error:
             self._warn(entry, f"could not look: {error}")
             return False, None
 
     # --- Destinations ---
 
-    def _check_destination(self, entry: str, written: str, source: str) -> None:
-        """Check where a file goes; keep it for those checks that compare files."""
+    def _check_destination(self, entry: str, written: str, source: str, *third: object) -> None:
+        """Check where a file goes; keep it for those checks that compare files.
+
+        third: a number where an entry is for some boards, one of several for a destination.
+        """
         try:
             path = clean_path(written)
         except PublishError as error:
@@ -218,7 +215,7 @@ class EntryChecker:
             own = None if re.search(r"(^|/)\.\.(/|$)|^\.?$", written) else own
             self._error(entry, str(error), ("ours",) if own else CLIENTS)
             return
-        if not self._is_for_some(entry):
+        if not third or not isinstance(third[0], int):
             self._paths.append((entry, path, source))
         if written.startswith("/"):
             self._warn(entry, f"{written!r} goes below lib as {path}, not to the root")
@@ -257,11 +254,11 @@ class EntryChecker:
 
     # --- Files ---
 
-    def _check_urls(self, entry: str, written: str, source: str) -> None:
-        self._check_destination(entry, written, source)
+    def _check_urls(self, entry: str, written: str, source: str, *third: object) -> None:
+        self._check_destination(entry, written, source, *third)
         if not source:
             return  # its shape has been told
-        full = join(self._base, source)
+        full = join(self.base, source)
         forge = full.split(":")[0]
         if is_full(source) and forge not in FORGES and forge not in ("http", "https"):
             self._error(entry, f"{source!r}: no client knows this kind of URL")
@@ -273,7 +270,7 @@ class EntryChecker:
             return
         if SECRETS.search(full):
             self._warn(entry, "there is a secret in the URL, which everybody can read")
-        url = source_url(source, self._base, self._ref)
+        url = source_url(source, self.base, self.ref)
         self._check_field_url(entry, source, url)
         if any(place in url for place in PLACEHOLDERS):
             self._check_builds(entry, source, url)
@@ -282,7 +279,7 @@ class EntryChecker:
 
     def _check_field_url(self, entry: str, source: str, url: str) -> None:
         """Compare what upstream and mpremote fetch with what is meant."""
-        theirs = field_url(self._base, source, self._ref)
+        theirs = field_url(self.base, source, self.ref)
         if normal(theirs) != normal(url):
             reason = f"{source!r} means {url}, they fetch {theirs}"
             if repository(source) and "@" in source:
@@ -292,9 +289,9 @@ class EntryChecker:
             ascii = theirs.isascii()
             reason = f"{source!r}: they send {'spaces' if ascii else 'letters'} as they are"
             self._error(entry, reason, FIELD if ascii else ("mpremote",))
-        elif repository(self._base) and not self._ref:
-            meant = source_url(source, self._base, SOME_REF)
-            theirs = field_url(self._base, source, SOME_REF)
+        elif repository(self.base) and not self.ref:
+            meant = source_url(source, self.base, SOME_REF)
+            theirs = field_url(self.base, source, SOME_REF)
             if normal(theirs) != normal(meant):
                 self._warn(entry, f"installed @{SOME_REF}, they fetch {theirs}", FIELD)
         if re.search(r"(^|/)\.\.?(/|$)", source):
@@ -312,29 +309,29 @@ class EntryChecker:
 
     def _check_bytecode(self, entry: str, data: bytes, arch: str = "", version: str = "") -> None:
         """Check a .mpy file. arch, version: that it should be for."""
-        self._found += bytecode_findings(entry, data, (self._mpy_version,), arch, version)
+        self._found += bytecode_findings(entry, data, (int(self.mpy_version),), arch, version)
 
     def _check_builds(self, entry: str, source: str, url: str) -> None:
         """Check a URL that stands for one file for each architecture."""
         reason = f"{source!r}: they know no {' or '.join(PLACEHOLDERS)}"
-        if not self._lookup:
+        if not self.lookup:
             self._warn(entry, reason, FIELD)
             return
         there: dict[str, None] = {}
-        for place, named in builds(url, str(self._mpy_version)).items():
+        for place, named in builds(url, self.mpy_version).items():
             _, data = self._look(entry, place)
             if data is not None:
                 there[named[0] or named[1]] = None
                 self._check_bytecode(entry, data, *named)
-        if not there and not self._lookup.failed:
+        if not there and not self.lookup.failed:
             self._error(entry, f"{source!r}: there is no build for any architecture")
         else:
             self._warn(entry, f"{reason}; there are builds for {', '.join(there)}", FIELD)
 
     # --- Files of an index ---
 
-    def _check_hashes(self, entry: str, written: str, hash: str) -> None:
-        self._check_destination(entry, written, hash)
+    def _check_hashes(self, entry: str, written: str, hash: str, *third: object) -> None:
+        self._check_destination(entry, written, hash, *third)
         root = self._root()
         if not root or not re.fullmatch("[0-9a-f]{8,64}", hash):
             return
@@ -349,19 +346,16 @@ class EntryChecker:
             tag = native[0].rpartition("_") if native else ("", "", "")
             self._check_bytecode(entry, data, tag[0], tag[2])
 
-    def _check_place_of_hashes(self) -> None:
-        if self._document.get("hashes") and not self._root():
-            self._error("hashes", "files of an index, and this is in none: use urls")
-
     def _root(self) -> str | None:
         """Return the index that the document is in, a URL or path, or None."""
-        found = re.fullmatch(r"(.*)/package/[^/]+/[^/]+/[^/]+\.json", self._location)
+        found = re.fullmatch(r"(.*)/package/[^/]+/[^/]+/[^/]+\.json", self.location)
         return found[1] if found else None
 
     # --- Dependencies ---
 
     def _check_deps(self, entry: str, *texts: str) -> None:
-        name, version = dependency(texts, self._base, self._ref)
+        name, version = dependency(texts, self.base, self.ref)
+        self._needs.append((entry, name, version))
         # The refs of a repository are named as one likes.
         if RANGES.search(version or "") and not is_place(name):
             self._error(entry, f'{version!r}: there are no ranges: name a version, or "latest"')
@@ -369,16 +363,16 @@ class EntryChecker:
         if not is_place(name):
             if ".." in name or "/" in (version or ""):
                 raise PublishError(f"{name!r} is not the name of a package")
-            urls = [f"{self._index}/{package_path(kind, name, version)}" for kind in KINDS]
+            urls = [f"{self.index}/{package_path(kind, name, version)}" for kind in KINDS]
             self._check_shadows(entry, name)
         else:
             forge = name.split(":")[0]
             if forge not in FORGES and forge not in ("http", "https"):
                 raise PublishError(f"{name!r}: no client knows this kind of URL")
             urls = [url_of(name if is_file(name) else document_of(name), version)]
-        if len(texts) == 2:
+        if len(texts) > 1:
             self._check_field_dependency(entry, texts[0], texts[1], urls[0])
-        if urls[0] == url_of(self._base, self._ref):
+        if urls[0] == url_of(self.base, self.ref):
             self._error(entry, f"{texts[0]!r} is the package itself: they never end", FIELD)
             return
         for url in urls:
@@ -397,7 +391,7 @@ class EntryChecker:
 
     def _check_field_dependency(self, entry: str, written: str, version: str, url: str) -> None:
         """Compare what upstream and mpremote fetch with what is meant."""
-        theirs = field_dependency(written, version, self._index)
+        theirs = field_dependency(written, version, self.index)
         if normal(theirs) != normal(url):
             reason = f"{written!r} means {url}, they fetch {theirs}"
             if repository(written) and not pinned(version):
@@ -406,13 +400,8 @@ class EntryChecker:
 
     def _check_versions(self) -> None:
         """Find packages that are needed in two versions."""
-        seen: dict[str, tuple[int, str | None]] = {}
-        for number, texts in self._entries("deps"):
-            try:
-                name, version = dependency(texts, self._base, self._ref)
-            except PublishError:
-                continue  # which has been told
-            other, other_version = seen.setdefault(key_of(name), (number, version))
+        seen: dict[str, tuple[str, str | None]] = {}
+        for entry, name, version in self._needs:
+            other, other_version = seen.setdefault(key_of(name), (entry, version))
             if version != other_version and version and other_version:
-                reason = f"{name} is needed in two versions, see deps[{other}]"
-                self._error(f"deps[{number}]", reason, ("ours",))
+                self._error(entry, f"{name} is needed in two versions, see {other}", ("ours",))
