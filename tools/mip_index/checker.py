@@ -11,22 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from . import device
 from .builder import build
 from .clients import CLIENTS, Finding
-from .device import (
-    DOCUMENT,
-    MAX_ENTRY,
-    PUBLIC_INDEX,
-    Fetches,
-    PublishError,
-    document_of,
-    is_file,
-    parse,
-    read,
-    refuse_version,
-    repository,
-    url_of,
-)
+from .device import Fetches, PublishError
 from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
@@ -44,7 +32,7 @@ def check(
     published: str | None = None,
     files: bool = True,
     offline: bool = False,
-    index: str = PUBLIC_INDEX,
+    index: str = device.PUBLIC_INDEX,
     mpy_version: str = NEWEST_MPY,
     session: Fetches | None = None,
 ) -> list[Finding]:
@@ -64,12 +52,12 @@ def check(
     built: list[Finding] = []
     if ":" in place:
         base, ref = _asked(place)
-        location = url_of(base, ref)
+        location = device.url_of(base, ref)
     else:
         path = Path(place)
         if path.name in ("manifest.py", "index.json"):
             path = path.parent
-        if is_file(place) and path.is_file():
+        if device.is_file(place) and path.is_file():
             raise PublishError(f"{place}: a file, not a package.json")
         if (path / "index.json").is_file():
             findings = _check_index(path, mpy_version, session)
@@ -79,23 +67,23 @@ def check(
             return findings
         if (path / "manifest.py").is_file():
             built = _check_manifest(path)
-            if not (path / DOCUMENT).is_file():
+            if not (path / device.DOCUMENT).is_file():
                 return built
-        location = local = (path / DOCUMENT if path.is_dir() else path).as_posix()
+        location = local = (path / device.DOCUMENT if path.is_dir() else path).as_posix()
         if published:
             base, ref = _asked(published)
-    data = read(session, location)
+    data = device.read(session, location)
     if data is None:
         if local:
             _asked(place)  # which tells of a version
         if local and Path(place).is_dir():
-            raise PublishError(f"{place}: no package in it: name a directory with a {DOCUMENT}")
+            raise PublishError(f"{place}: no package in it: name a directory with a package.json")
         raise PublishError(f"{location}: no such file")
     findings, document = read_document(data)
     if document is None:
         return findings
     known = bool(base)
-    base = base or f"{_most_named(document)}/{SOME_DIRECTORY}/{DOCUMENT}"
+    base = base or f"{_most_named(document)}/{SOME_DIRECTORY}/{device.DOCUMENT}"
     lookup = Lookup(session, local, base, ref, known, offline) if files else None
     checker = EntryChecker(document, location, base, ref, index, mpy_version, lookup)
     # What no client can read is told by its shape.
@@ -112,11 +100,11 @@ def _asked(text: str) -> tuple[str, str | None]:
 
     Raises PublishError when there is no name, for a file, and for a version without meaning.
     """
-    name, ref = parse(text)
-    refuse_version(text, name, ref)
-    if is_file(name):
+    name, ref = device.parse(text)
+    device.refuse_version(text, name, ref)
+    if device.is_file(name):
         raise PublishError(f"{text}: a file, not a package.json")
-    return document_of(name), ref
+    return device.document_of(name), ref
 
 
 def _place(entry: str, keys: list[str]) -> tuple[int, int]:
@@ -142,12 +130,11 @@ def _check_manifest(directory: Path) -> list[Finding]:
 def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Finding]:
     """Return the Findings about an index: of each package, and of those that share a path."""
     index = Index(directory)
+    long = f"more than {device.MAX_ENTRY} bytes in index.json: search() passes over it"
     findings = [
-        Finding(
-            name, f"more than {MAX_ENTRY} bytes in index.json: search() passes over it", ("ours",)
-        )
+        Finding(name, long, ("ours",))
         for name, entry in sorted(index.entries.items())
-        if len(json.dumps(entry, separators=(",", ":"))) > MAX_ENTRY
+        if len(json.dumps(entry, separators=(",", ":"))) > device.MAX_ENTRY
     ]
     for kind in sorted({kind for each in index.entries.values() for kind in each["versions"]}):
         shared: dict[str, tuple[str, str]] = {}
@@ -182,7 +169,7 @@ def _most_named(document: dict[str, Any]) -> str:
     """Return the repository that most of a document's URLs are in, or one that is none."""
     urls = document.get("urls")
     names = [
-        repository(entry[1])
+        device.repository(entry[1])
         for entry in (urls if isinstance(urls, list) else [])
         if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
     ]

@@ -8,7 +8,7 @@ import posixpath
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from .device import FORGES, document_of, is_file
+from .device import FORGES, document_of
 from .store import NEWEST_MPY, package_path
 
 CLIENTS = ("ours", "upstream", "mpremote")
@@ -57,7 +57,7 @@ def field_dependency(name: str, version: str, index: str) -> str:
     """Return the URL that upstream and mpremote fetch for an entry of `deps`."""
     if not name.startswith(FIELD_PREFIXES):
         return f"{index}/{package_path(NEWEST_MPY, name, version)}"
-    return field_url("", name if is_file(name) else document_of(name), version)
+    return field_url("", document_of(name), version)
 
 
 def normal(url: str) -> str:

@@ -160,8 +160,9 @@ def is_full(url: str) -> bool:
 
 
 def document_of(name: str) -> str:
-    """Return the name of the package.json of a package that is not one of an index."""
-    return name if name.endswith(".json") else f"{name.rstrip('/')}/{DOCUMENT}"
+    """Return the name of the package.json of a package that is not one of an index, or a file."""
+    named = name.endswith(".json") or is_file(name)
+    return name if named else f"{name.rstrip('/')}/{DOCUMENT}"
 
 
 @_told()

@@ -9,32 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import device
 from .clients import CLIENTS, FIELD, Finding, field_dependency, field_url, normal
-from .device import (
-    FORGES,
-    LISTS,
-    MAX_ENTRY,
-    PLACEHOLDERS,
-    Fetches,
-    PublishError,
-    builds,
-    clashes,
-    clean_path,
-    dependency,
-    directories,
-    document_of,
-    install,
-    is_file,
-    is_full,
-    is_place,
-    join,
-    key_of,
-    pinned,
-    read,
-    repository,
-    source_url,
-    url_of,
-)
+from .device import Fetches, PublishError
 from .fetch import Answer
 from .sources import bytecode_findings
 from .store import NATIVE, NEWEST_MPY, content_path, package_path
@@ -45,6 +22,8 @@ KINDS = (NEWEST_MPY, "py")
 # A ref that the repository of a package may be asked for at.
 SOME_REF = "TAG"
 
+# What a URL may begin with.
+SCHEMES = (*device.FORGES, "http", "https")
 # Pages that show a file, with which it is confused.
 PAGES = re.compile(
     r"https?://(github\.com/[^/]+/[^/]+/(blob|tree)|gitlab\.com/.*/-/(blob|tree)"
@@ -81,10 +60,10 @@ class Lookup:
     def __post_init__(self) -> None:
         self._silent: set[str] = set()
         forge, _, path = self.base.partition(":")
-        if forge in FORGES:
+        if forge in device.FORGES:
             owner, repo, *inside = path.split("/")
             self._inside = "/".join(inside)
-            pattern = url_of(f"{forge}:{owner}/{repo}/\0", self.ref)
+            pattern = device.url_of(f"{forge}:{owner}/{repo}/\0", self.ref)
         else:
             pattern = "/".join(self.base.split("/")[:3]) + "/\0"
             self._inside = self.base[len(pattern) - 1 :]
@@ -108,7 +87,7 @@ class Lookup:
         if not host and not os.path.isfile(url):
             return None  # nor is a directory a file, or a link that leads round in a circle
         try:
-            return read(self.session, url)
+            return device.read(self.session, url)
         except PublishError:
             self.failed = True
             self._silent.add(host)
@@ -145,7 +124,7 @@ class EntryChecker:
 
     def findings(self) -> list[Finding]:
         """Return all Findings of those entries that have a shape that can be read."""
-        for key in LISTS:
+        for key in device.LISTS:
             entries = self.document.get(key)
             for number, value in enumerate(entries if isinstance(entries, list) else []):
                 value = [value] if isinstance(value, str) else value
@@ -154,8 +133,8 @@ class EntryChecker:
                 if not all(isinstance(each, str) for each in value[:2]):
                     continue
                 entry = f"{key}[{number}]"
-                if len(json.dumps(value[:2], ensure_ascii=False).encode()) > MAX_ENTRY:
-                    self._error(entry, f"more than {MAX_ENTRY} bytes", ("ours",))
+                if len(json.dumps(value[:2], ensure_ascii=False).encode()) > device.MAX_ENTRY:
+                    self._error(entry, f"more than {device.MAX_ENTRY} bytes", ("ours",))
                 try:
                     getattr(self, f"_check_{key}")(entry, *value)
                 except PublishError as error:
@@ -171,7 +150,7 @@ class EntryChecker:
         """Return the Findings of a device's own code, which installs it with all that it needs."""
         if not self.lookup or self.lookup.failed:
             return []
-        if any(place in json.dumps(self.document) for place in PLACEHOLDERS):
+        if any(place in json.dumps(self.document) for place in device.PLACEHOLDERS):
             return []
         if any(len(each) > 2 for key in ("urls", "hashes") for each in self.document.get(key, [])):
             return []  # what it installs depends on the board
@@ -179,7 +158,7 @@ class EntryChecker:
             return []  # its files have been looked at, and are of its own index
         name = self.base + (f"@{self.ref}" if self.ref else "")
         try:
-            install([name], [self.index], self.mpy_version, self.lookup)
+            device.install([name], [self.index], self.mpy_version, self.lookup)
         except PublishError as error:
             if not self.lookup.failed and "so there is no package" not in str(error):
                 return [Finding("", str(error), ("ours",))]
@@ -209,7 +188,7 @@ class EntryChecker:
         third: a number where an entry is for some boards, one of several for a destination.
         """
         try:
-            path = clean_path(written)
+            path = device.clean_path(written)
         except PublishError as error:
             own = re.search(r'(^|/)\.mip(/|$)|[*?"<>|~]|\.$', written.lower())
             own = None if re.search(r"(^|/)\.\.(/|$)|^\.?$", written) else own
@@ -228,7 +207,7 @@ class EntryChecker:
 
     def _check_clashes(self) -> None:
         """Compare all destinations: what cannot both be there."""
-        for number, other_number, how in clashes([path for _, path, _ in self._paths]):
+        for number, other_number, how in device.clashes([path for _, path, _ in self._paths]):
             entry, path, source = self._paths[number]
             other_entry, other, other_source = self._paths[other_number]
             see = f"see {other_entry}"
@@ -245,7 +224,7 @@ class EntryChecker:
 
     def _check_hidden(self) -> None:
         """Find modules that are hidden by a package of the same name."""
-        above = directories([path for _, path, _ in self._paths])
+        above = device.directories([path for _, path, _ in self._paths])
         for entry, path, _ in self._paths:
             stem = re.sub(r"\.m?py$", "", path)
             if stem != path and stem.lower() in above:
@@ -258,21 +237,19 @@ class EntryChecker:
         self._check_destination(entry, written, source, *third)
         if not source:
             return  # its shape has been told
-        full = join(self.base, source)
-        forge = full.split(":")[0]
-        if is_full(source) and forge not in FORGES and forge not in ("http", "https"):
+        full = device.join(self.base, source)
+        if device.is_full(source) and full.split(":")[0] not in SCHEMES:
             self._error(entry, f"{source!r}: no client knows this kind of URL")
             return
         if PAGES.match(full):
-            self._error(
-                entry, f"{source!r} is a page that shows the file: name it github:ORG/REPO/PATH"
-            )
+            reason = f"{source!r} is a page that shows the file: name it github:ORG/REPO/PATH"
+            self._error(entry, reason)
             return
         if SECRETS.search(full):
             self._warn(entry, "there is a secret in the URL, which everybody can read")
-        url = source_url(source, self.base, self.ref)
+        url = device.source_url(source, self.base, self.ref)
         self._check_field_url(entry, source, url)
-        if any(place in url for place in PLACEHOLDERS):
+        if any(place in url for place in device.PLACEHOLDERS):
             self._check_builds(entry, source, url)
         else:
             self._check_file(entry, written, source, url)
@@ -282,22 +259,21 @@ class EntryChecker:
         theirs = field_url(self.base, source, self.ref)
         if normal(theirs) != normal(url):
             reason = f"{source!r} means {url}, they fetch {theirs}"
-            if repository(source) and "@" in source:
+            if device.repository(source) and "@" in source:
                 reason += ": they know no @ in URLs"
             self._error(entry, reason, FIELD)
         elif not (theirs.isascii() and theirs.isprintable()) or " " in theirs:
             ascii = theirs.isascii()
             reason = f"{source!r}: they send {'spaces' if ascii else 'letters'} as they are"
             self._error(entry, reason, FIELD if ascii else ("mpremote",))
-        elif repository(self.base) and not self.ref:
-            meant = source_url(source, self.base, SOME_REF)
+        elif device.repository(self.base) and not self.ref:
+            meant = device.source_url(source, self.base, SOME_REF)
             theirs = field_url(self.base, source, SOME_REF)
             if normal(theirs) != normal(meant):
                 self._warn(entry, f"installed @{SOME_REF}, they fetch {theirs}", FIELD)
         if re.search(r"(^|/)\.\.?(/|$)", source):
-            self._warn(
-                entry, f"{source!r}: they send the dots, not every server takes them", FIELD
-            )
+            reason = f"{source!r}: they send the dots, not every server takes them"
+            self._warn(entry, reason, FIELD)
 
     def _check_file(self, entry: str, written: str, source: str, url: str) -> None:
         """Look if a file is there and, if it is bytecode, whether it can be loaded."""
@@ -313,12 +289,12 @@ class EntryChecker:
 
     def _check_builds(self, entry: str, source: str, url: str) -> None:
         """Check a URL that stands for one file for each architecture."""
-        reason = f"{source!r}: they know no {' or '.join(PLACEHOLDERS)}"
+        reason = f"{source!r}: they know no {' or '.join(device.PLACEHOLDERS)}"
         if not self.lookup:
             self._warn(entry, reason, FIELD)
             return
         there: dict[str, None] = {}
-        for place, named in builds(url, self.mpy_version).items():
+        for place, named in device.builds(url, self.mpy_version).items():
             _, data = self._look(entry, place)
             if data is not None:
                 there[named[0] or named[1]] = None
@@ -354,25 +330,24 @@ class EntryChecker:
     # --- Dependencies ---
 
     def _check_deps(self, entry: str, *texts: str) -> None:
-        name, version = dependency(texts, self.base, self.ref)
+        name, version = device.dependency(texts, self.base, self.ref)
         self._needs.append((entry, name, version))
         # The refs of a repository are named as one likes.
-        if RANGES.search(version or "") and not is_place(name):
+        if RANGES.search(version or "") and not device.is_place(name):
             self._error(entry, f'{version!r}: there are no ranges: name a version, or "latest"')
             return
-        if not is_place(name):
+        if not device.is_place(name):
             if ".." in name or "/" in (version or ""):
                 raise PublishError(f"{name!r} is not the name of a package")
             urls = [f"{self.index}/{package_path(kind, name, version)}" for kind in KINDS]
             self._check_shadows(entry, name)
         else:
-            forge = name.split(":")[0]
-            if forge not in FORGES and forge not in ("http", "https"):
+            if name.split(":")[0] not in SCHEMES:
                 raise PublishError(f"{name!r}: no client knows this kind of URL")
-            urls = [url_of(name if is_file(name) else document_of(name), version)]
+            urls = [device.url_of(device.document_of(name), version)]
         if len(texts) > 1:
             self._check_field_dependency(entry, texts[0], texts[1], urls[0])
-        if urls[0] == url_of(self.base, self.ref):
+        if urls[0] == device.url_of(self.base, self.ref):
             self._error(entry, f"{texts[0]!r} is the package itself: they never end", FIELD)
             return
         for url in urls:
@@ -394,7 +369,7 @@ class EntryChecker:
         theirs = field_dependency(written, version, self.index)
         if normal(theirs) != normal(url):
             reason = f"{written!r} means {url}, they fetch {theirs}"
-            if repository(written) and not pinned(version):
+            if device.repository(written) and not device.pinned(version):
                 reason += f": {version!r} is a branch to them"
             self._error(entry, reason, FIELD)
 
@@ -402,6 +377,6 @@ class EntryChecker:
         """Find packages that are needed in two versions."""
         seen: dict[str, tuple[str, str | None]] = {}
         for entry, name, version in self._needs:
-            other, other_version = seen.setdefault(key_of(name), (entry, version))
+            other, other_version = seen.setdefault(device.key_of(name), (entry, version))
             if version != other_version and version and other_version:
                 self._error(entry, f"{name} is needed in two versions, see {other}", ("ours",))

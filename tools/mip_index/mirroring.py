@@ -7,24 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from . import json_reader
-from .device import (
-    DOCUMENT,
-    MAX_HASH_LENGTH,
-    PUBLIC_INDEX,
-    BoardError,
-    Fetches,
-    Installed,
-    PublishError,
-    asked,
-    boards,
-    build_of,
-    install,
-    is_local,
-    is_place,
-    pinned,
-    read,
-)
+from . import device, json_reader
+from .device import BoardError, Fetches, Installed, PublishError
 from .fetch import Session
 from .page import write_page
 from .store import FACTS, Index, Release, build_time, is_name, is_version
@@ -40,7 +24,7 @@ def mirror(
     packages: Sequence[str],
     output: str | Path,
     *,
-    indexes: Sequence[str] = (PUBLIC_INDEX,),
+    indexes: Sequence[str] = (device.PUBLIC_INDEX,),
     hash_length: int | None = None,
     mpy_versions: Sequence[str] = (),
     name: str | None = None,
@@ -67,15 +51,15 @@ def mirror(
     updated = build_time()
     session = session or Session()
     packages = list(packages)
-    keys = [asked(text) for text in packages]
+    keys = [device.asked(text) for text in packages]
     for key in keys:
-        has_manifest = is_local(key) and Path(key, "manifest.py").is_file()
-        if has_manifest and not Path(key, DOCUMENT).exists():
+        has_manifest = device.is_local(key) and Path(key, "manifest.py").is_file()
+        if has_manifest and not Path(key, device.DOCUMENT).exists():
             raise PublishError(
                 f"{key}: has a manifest.py: build it, and mirror it from that index"
             )
     with Index(output) as index:
-        index.choose(hash_length, mpy_versions, url, default_length=MAX_HASH_LENGTH)
+        index.choose(hash_length, mpy_versions, url, default_length=device.MAX_HASH_LENGTH)
 
         def releases(found: Found, contents: dict[str, bytes]) -> list[Release]:
             made: dict[str, tuple[str, Release]] = {}
@@ -107,12 +91,12 @@ def _install_natives(
     """Install as on a board of each architecture; return what has native code for it, by tag."""
     found = {}
     for kind in mpy_versions:
-        for arch, version in boards(kind):
+        for arch, version in device.boards(kind):
             tag = f"{arch}_{version}"
             # What is not for it fails.
             with contextlib.suppress(PublishError):
-                packages_there, contents = install(packages, indexes, kind, session, tag)
-                if any(build_of(data) for data in contents.values()):
+                packages_there, contents = device.install(packages, indexes, kind, session, tag)
+                if any(device.build_of(data) for data in contents.values()):
                     found[tag] = {kind: packages_there}, contents
     return found
 
@@ -129,7 +113,7 @@ def _install(
     contents: dict[str, bytes] = {}
     for kind in (*mpy_versions, "py"):
         try:
-            found[kind], more = install(packages, indexes, kind, session)
+            found[kind], more = device.install(packages, indexes, kind, session)
         except PublishError as error:
             if kind != "py" or not found or "so there is no package" not in str(error):
                 raise
@@ -185,7 +169,7 @@ def _facts(session: Fetches, package: Installed) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     if package.document:
         facts |= _json(session, package.document)
-    if package.index and not is_place(package.name):
+    if package.index and not device.is_place(package.name):
         for entry in _json(session, f"{package.index}/index.json").get("packages", []):
             if entry.get("name", "").lower() == package.name.lower():
                 facts |= {key: entry[key] for key in FACTS if entry.get(key)}
@@ -195,7 +179,7 @@ def _facts(session: Fetches, package: Installed) -> dict[str, Any]:
 def _json(session: Fetches, location: str) -> dict[str, Any]:
     """Return the object at a URL or path; an empty one if there is none."""
     try:
-        value = json_reader.loads(read(session, location) or b"{}")
+        value = json_reader.loads(device.read(session, location) or b"{}")
     except ValueError:
         value = None
     return value if isinstance(value, dict) else {}
@@ -203,14 +187,14 @@ def _json(session: Fetches, location: str) -> dict[str, Any]:
 
 def _public(name: str) -> str:
     """Return a name as it may be published: of a path on this machine, only the last part."""
-    return posixpath.basename(_place(name)) if is_local(name) else name
+    return posixpath.basename(_place(name)) if device.is_local(name) else name
 
 
 def _place(name: str) -> str:
     """Return the URL or path of a package without the name of its package.json."""
-    path = Path(name).resolve().as_posix() if is_local(name) else name
+    path = Path(name).resolve().as_posix() if device.is_local(name) else name
     path = urlsplit(path).path if "//" in path else path
-    return path.removesuffix(f"/{DOCUMENT}")
+    return path.removesuffix(f"/{device.DOCUMENT}")
 
 
 def _name(package: Installed, facts: dict[str, Any]) -> str:
@@ -219,7 +203,7 @@ def _name(package: Installed, facts: dict[str, Any]) -> str:
     That is its name in an index, the `name` that its package.json says, or the last part of its
     URL or path.  Raises PublishError when that cannot be a name.
     """
-    if not is_place(package.name):
+    if not device.is_place(package.name):
         return package.name
     own = facts.get("name")
     if isinstance(own, str) and is_name(own):
@@ -237,8 +221,8 @@ def _version(package: Installed) -> str:
     That is the version that was asked of an index, the one that the package.json says, or the
     ref of the repository.  Raises PublishError when there is none that an index can have.
     """
-    own, asked = package.said, pinned(package.version)
-    for version in (own, asked) if is_place(package.name) else (asked, own):
+    own, asked = package.said, device.pinned(package.version)
+    for version in (own, asked) if device.is_place(package.name) else (asked, own):
         if version and is_version(version):
             return version
     raise PublishError(f"{package.name}: no version for an index: give a --version")

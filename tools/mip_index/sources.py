@@ -8,19 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from . import device
 from .clients import Finding
-from .device import (
-    PLACEHOLDERS,
-    PublishError,
-    build_of,
-    builds,
-    clean_path,
-    is_full,
-    is_local,
-    is_place,
-    parse,
-    repository,
-)
+from .device import PublishError
 from .document import read_document, unread_keys
 from .store import FACTS, NEWEST_MPY, is_name, is_version
 
@@ -116,7 +106,7 @@ class Source:
         Raises PublishError for a path that no client may write, and for a file elsewhere.
         """
         try:
-            path = clean_path(path)
+            path = device.clean_path(path)
         except PublishError as error:
             raise PublishError(f"{self.path}: {error}") from error
         builds = _builds(source)
@@ -153,15 +143,15 @@ def _builds(source: Path) -> dict[str, Path]:
 
     Raises PublishError for one that is for another board than its path says.
     """
-    if not any(place in source.as_posix() for place in PLACEHOLDERS):
+    if not any(place in source.as_posix() for place in device.PLACEHOLDERS):
         return {}
     found: dict[str, Path] = {}
-    for place, named in builds(source.as_posix(), NEWEST_MPY).items():
+    for place, named in device.builds(source.as_posix(), NEWEST_MPY).items():
         if Path(place).is_file():
             data = Path(place).read_bytes()
             for finding in bytecode_findings("", data, (int(NEWEST_MPY),), *named):
                 raise PublishError(f"{place}: {finding.reason}")
-            build = build_of(data)
+            build = device.build_of(data)
             if not build:
                 raise PublishError(f"{place}: not native code, so name it without {{}}")
             found[build] = Path(place)
@@ -184,7 +174,7 @@ def bytecode_findings(
     if data[1] not in versions:
         taken = " and ".join(map(str, versions))
         yield Finding(entry, f"bytecode of version {data[1]}, firmware takes {taken}")
-    own_arch, _, own_version = (build_of(data) or "").rpartition("_")
+    own_arch, _, own_version = (device.build_of(data) or "").rpartition("_")
     if not own_arch:
         return
     if not (arch or version):
@@ -435,7 +425,7 @@ def _read_package_json(source: Source) -> Source:
     source.metadata = package
     source.findings = [each for each in findings if each.warning]
     for destination, url in package.get("urls", []):
-        if is_full(url) or url.startswith("/"):
+        if device.is_full(url) or url.startswith("/"):
             raise PublishError(
                 f"{path}: not a relative URL, so it cannot be published: {url}: copy the file"
             )
@@ -456,9 +446,9 @@ def _need(path: Path, *texts: str) -> Need:
     if not all(isinstance(text, str) for text in texts):
         raise PublishError(f"{path}: a dependency is named by texts, not by {texts!r}")
     try:
-        name, version = parse(*texts)
+        name, version = device.parse(*texts)
     except PublishError as error:
         raise PublishError(f"{path}: {error}") from error
-    if is_local(name) or not (is_place(name) or is_name(name)):
+    if device.is_local(name) or not (device.is_place(name) or is_name(name)):
         raise PublishError(f"{path}: cannot be the name of a dependency: {name!r}: change it")
-    return Need(name, version or ("" if repository(name) else "latest"))
+    return Need(name, version or ("" if device.repository(name) else "latest"))
