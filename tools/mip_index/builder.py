@@ -19,10 +19,6 @@ from .store import Index, Release, build_time
 MOST_NAMED = 5
 
 
-def _to_stderr(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def build(
     sources: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | Path,
@@ -33,7 +29,7 @@ def build(
     name: str | None = None,
     license: str | None = None,
     url: str | None = None,
-    say: Callable[[str], object] = _to_stderr,
+    say: Callable[[str], object] | None = None,
 ) -> list[tuple[str, str]]:
     """Publish packages into the index in `output`; return a list of (name, version) that are new.
 
@@ -42,7 +38,8 @@ def build(
     it will be served.  license: of packages that say none.  Left out, these are as they were.
     opt: mpy-cross's -O for modules of which a manifest says none; None is mpy-cross's own, as in
     the public index.  name: what a single package is called.
-    say: a function that is called with a line about what may not be meant, as `check` says it.
+    say: a function that is called with a line about what may not be meant, as `check` says it;
+    left out, that is printed to stderr.
 
     Native code is published in an index of its own for each architecture, in `output`.
     A package that is published in its version already is left alone, also if a newer mpy-cross
@@ -50,6 +47,7 @@ def build(
     a package that differs from what is published under its version; OSError if the index cannot
     be written.  See Index.publish() for what an interruption leaves.
     """
+    say = say or functools.partial(print, file=sys.stderr)
     named = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     updated = build_time()
     where = Path(output).resolve()
@@ -69,9 +67,13 @@ def build(
             packages.append(flatten(source, found, opt, index.license))
         # Source first: if it is published, bytecode is only ever added to it.
         kinds = ("py", *index.mpy_versions)
-        releases = [package.release(kinds) for package in packages]
-        natives = _natives(packages, index.mpy_versions)
-        new = index.publish([each for each in releases if each], updated, natives)
+        releases = [package.release(kinds) for package in packages if package.is_for_all()]
+        natives: dict[str, list[Release]] = {}
+        for package in packages:
+            for tag in package.natives(index.mpy_versions):
+                kind = tag.rpartition("_")[2].split(".")[0]
+                natives.setdefault(tag, []).append(package.release((kind,), tag))
+        new = index.publish(releases, updated, natives)
         write_page(index)
     return new
 
@@ -88,19 +90,6 @@ def _findings(source: Source, output: Path, mpy_versions: Sequence[str]) -> list
         more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""
         named = ", ".join(rest[:MOST_NAMED])
         found.append(Finding("", f"no rule takes {named}{more}", warning=True))
-    return found
-
-
-def _natives(
-    packages: Sequence["Package"], mpy_versions: Sequence[str]
-) -> dict[str, list[Release]]:
-    """Return {"ARCHITECTURE_VERSION": releases} of all packages that have native code for it."""
-    found: dict[str, list[Release]] = {}
-    for package in packages:
-        for tag in package.natives(mpy_versions):
-            release = package.release((tag.rpartition("_")[2].split(".")[0],), tag)
-            if release:
-                found.setdefault(tag, []).append(release)
     return found
 
 
@@ -122,16 +111,15 @@ class Package:
     inside: dict[str, None] = field(default_factory=dict)
     deps: list[list[str]] = field(default_factory=list)
 
-    def release(self, kinds: tuple[str, ...], tag: str | None = None) -> Release | None:
-        """Return what is published as these kinds, None if not all of it can be had.
+    def is_for_all(self) -> bool:
+        """Return whether there is another form of all that is native code."""
+        return all(twin(path) in self.files for path, file in self.files.items() if file.builds)
 
-        tag: the architecture and version of a native build.
+    def release(self, kinds: tuple[str, ...], tag: str | None = None) -> Release:
+        """Return what is published as these kinds.
+
+        tag: the architecture and version of native code, one of natives().
         """
-        if any(
-            file.builds and tag not in file.builds and twin(path) not in self.files
-            for path, file in self.files.items()
-        ):
-            return None
         return Release(
             name=self.source.name,
             version=self.source.version,
@@ -177,24 +165,23 @@ class Package:
         """
         result = {}
         for path, file in self.files.items():
-            native = self.files.get(twin(path) or "") if path.endswith(".py") else None
-            if native and tag in native.builds:
+            is_source = path.endswith(".py") and not file.builds
+            other = self.files.get(twin(path) or "") if is_source else None
+            if other and tag in other.builds or file.builds and tag not in file.builds:
                 continue
-            if file.builds:
-                if tag in file.builds:
-                    result[path] = file.data(tag)
-            elif kind == "py" or not path.endswith(".py"):
-                result[path] = file.data()
+            data = self._bytecode(file, kind, tag) if is_source and kind != "py" else None
+            if data is None:
+                result[path] = file.data(tag)
             else:
-                try:
-                    data = self._compiled(file, kind)
-                except NativeError:
-                    if not tag:
-                        result[path] = file.data()
-                        continue
-                    data = self._compiled(file, kind, tag.rpartition("_")[0])
                 result[f"{path[:-3]}.mpy"] = data
         return result
+
+    def _bytecode(self, file: File, kind: str, tag: str | None) -> bytes | None:
+        """Return a module compiled, None if it has native code and there is no tag."""
+        try:
+            return self._compiled(file, kind)
+        except NativeError:
+            return self._compiled(file, kind, tag.rpartition("_")[0]) if tag else None
 
     def _compiled(self, file: File, mpy: str, arch: str | None = None) -> bytes:
         """Compile a module. Raises NativeError, and PublishError naming the file."""
@@ -217,13 +204,10 @@ def flatten(
     Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
     needed in two versions.
     """
-    name = source.name
     path = os.path.relpath(source.path.parent)
+    path = source.name if path.startswith(".") else Path(path).as_posix()
     license = str(source.metadata.get("license") or license)
-    package = Package(
-        source, opt, license, name if path.startswith(".") else Path(path).as_posix()
-    )
-    package.inside[name] = None
+    package = Package(source, opt, license, path, inside={source.name: None})
 
     def add(source: Source) -> None:
         for item in source.items:

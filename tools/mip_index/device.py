@@ -63,12 +63,15 @@ class BoardError(PublishError):
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Make a PublishError of what the device's code says when it refuses something."""
+def refusals(of: object = "") -> Iterator[None]:
+    """Make a PublishError of what the device's code says when it refuses something.
+
+    of: what that is a part of, and is named first.
+    """
     try:
         yield
     except (InstallError, ValueError) as error:
-        raise PublishError(str(error)) from error
+        raise PublishError(f"{of}: {error}" if of else str(error)) from error
 
 
 # --- What the rest of the tool uses of it ---
@@ -105,7 +108,7 @@ repository: Callable[[str], str] = mip._repository
 join: Callable[[str, str], str] = mip._join
 
 
-@_told()
+@refusals()
 def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
     """Take "name@version" apart; return (name, version), the name in its one spelling.
 
@@ -116,7 +119,7 @@ def parse(text: str, version: str | None = None) -> tuple[str, str | None]:
     return name, _ref(version)
 
 
-@_told()
+@refusals()
 def asked(text: str) -> str:
     """Return the key of a package as one asks for it: a path is that of the working directory.
 
@@ -165,7 +168,7 @@ def document_of(name: str) -> str:
     return name if named else f"{name.rstrip('/')}/{DOCUMENT}"
 
 
-@_told()
+@refusals()
 def url_of(name: str, ref: str | None) -> str:
     """Return the URL or path of the file `name`; ref: of its repository, if it is in one.
 
@@ -181,7 +184,7 @@ def _row(document: str, ref: str | None) -> list[Any]:
     return row
 
 
-@_told()
+@refusals()
 def source_url(source: str, document: str, ref: str | None) -> str:
     """Return the URL or path of an entry of `urls` in a document that was read at a ref.
 
@@ -190,7 +193,7 @@ def source_url(source: str, document: str, ref: str | None) -> str:
     return str(mip._Store._source(None, _row(document, ref), source))
 
 
-@_told()
+@refusals()
 def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[str, str | None]:
     """Return (name, version) of an entry of `deps`, texts, in a document read at a ref.
 

@@ -105,10 +105,8 @@ class Source:
 
         Raises PublishError for a path that no client may write, and for a file elsewhere.
         """
-        try:
+        with device.refusals(self.path):
             path = device.clean_path(path)
-        except PublishError as error:
-            raise PublishError(f"{self.path}: {error}") from error
         builds = _builds(source)
         if opt not in (None, 0, 1, 2, 3):
             raise PublishError(f"{self.path}: {path}: opt is 0 to 3, not {opt!r}")
@@ -265,14 +263,10 @@ def _is_package(directory: str, inside: list[str], files: list[str], output: Pat
         if not is_package
         and name[0] != "."
         and _real(Path(directory, name)) != output
-        and not _is_index(Path(directory, name))
+        # In an index nothing is a source.
+        and not all(Path(directory, name, each).exists() for each in ("index.json", "package"))
     )
     return is_package
-
-
-def _is_index(directory: Path) -> bool:
-    """Return whether an index is in a directory: in it nothing is a source."""
-    return (directory / "index.json").is_file() and (directory / "package").is_dir()
 
 
 class Options:
@@ -445,10 +439,8 @@ def _need(path: Path, *texts: str) -> Need:
     """
     if not all(isinstance(text, str) for text in texts):
         raise PublishError(f"{path}: a dependency is named by texts, not by {texts!r}")
-    try:
+    with device.refusals(path):
         name, version = device.parse(*texts)
-    except PublishError as error:
-        raise PublishError(f"{path}: {error}") from error
     if device.is_local(name) or not (device.is_place(name) or is_name(name)):
         raise PublishError(f"{path}: cannot be the name of a dependency: {name!r}: change it")
     return Need(name, version or ("" if device.repository(name) else "latest"))
