@@ -174,4 +174,4 @@ def _most_named(document: dict[str, Any]) -> str:
         if isinstance(entry, list) and len(entry) > 1 and isinstance(entry[1], str)
     ]
     named = Counter(name for name in names if name.count("/") == 1)
-    return max(named, key=lambda name: named[name]) if named else SOME_REPOSITORY
+    return named.most_common(1)[0][0] if named else SOME_REPOSITORY

@@ -394,6 +394,8 @@ def main(arguments: list[str] | None = None) -> int:
         return run(**vars(options)) or 0
     except PublishError as error:
         text = str(error)
+    except ModuleNotFoundError as error:
+        text = f"{error.name} is not installed: pip install {error.name}"
     except OSError as error:
         advice = ADVICE.get(error.errno or 0, "")
         text = ": ".join(filter(None, (error.filename, error.strerror or str(error), advice)))

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import json_reader
 from .clients import CLIENTS, Finding
-from .device import KEYS, LISTS, MARK, MAX_DOCUMENT, PublishError, refusal
+from .device import KEYS, LISTS, MARK, MAX_DOCUMENT, refusal
 from .store import FACTS
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
@@ -67,12 +67,9 @@ def read_document(data: bytes) -> tuple[list[Finding], dict[str, Any] | None]:
 
 @functools.cache
 def _schema() -> Any:
-    """Return the validator of the schema. Raises PublishError without jsonschema."""
-    # Only `check` needs it, and `build` for a package.json.
-    try:
-        import jsonschema
-    except ImportError as error:
-        raise PublishError("jsonschema is not installed: pip install jsonschema") from error
+    """Return the validator of the schema."""
+    import jsonschema  # only `check` needs it, and `build` for a package.json
+
     schema = json.loads(SCHEMA.read_text("utf-8"))
     jsonschema.Draft7Validator.check_schema(schema)
     return jsonschema.Draft7Validator(schema)

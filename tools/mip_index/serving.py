@@ -49,16 +49,11 @@ def serve(
     installs a package of the index, to be pasted at a board's REPL.
     Raises PublishError if there is no index, or if the address cannot be had.
     """
-    indexes = {
-        "": Index(directory),
-        f"/{ANY}": next(iter(native_indexes(directory).values()), None),
-    }
-    found = [
-        (min(index.entries), where) for where, index in indexes.items() if index and index.entries
-    ]
-    if not found:
+    index, inside = Index(directory), ""
+    if not index.entries:
+        index, inside = next(iter(native_indexes(directory).values()), index), f"/{ANY}"
+    if not index.entries:
         raise PublishError(f"{directory}: no index in it: make one with `build`")
-    name, where = found[0]
     try:
         server = Server(
             directory, tls=tls, host=host, port=port, verbose=verbose, cache_control=cache_control
@@ -75,7 +70,7 @@ def serve(
         if ready:
             scheme = "https" if tls else "http"
             url = f"{scheme}://{reachable_address(host)}:{server.port}"
-            ready(f'mip.install("{name}", index="{url}{where}")')
+            ready(f'mip.install("{min(index.entries)}", index="{url}{inside}")')
         server.serve_forever()
 
 
@@ -95,12 +90,15 @@ def reachable_address(host: str) -> str:
             return "127.0.0.1"
 
 
-def own_addresses() -> list[str]:
-    """Return the addresses under which this computer may be reached, the likeliest first."""
-    found = [reachable_address("0.0.0.0")]
-    with contextlib.suppress(OSError):  # where nobody knows this computer by its name
-        found += socket.gethostbyname_ex(socket.gethostname())[2]
-    if sys.platform == "linux":
+def certificate_names(host: str) -> list[str]:
+    """Return the addresses and names of a server that listens on `host`, the likeliest first."""
+    if host not in ("0.0.0.0", "127.0.0.1", "localhost"):
+        return [host]
+    found = [reachable_address(host)]
+    if host == "0.0.0.0":
+        with contextlib.suppress(OSError):  # where nobody knows this computer by its name
+            found += socket.gethostbyname_ex(socket.gethostname())[2]
+    if host == "0.0.0.0" and sys.platform == "linux":
         import fcntl
 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -108,27 +106,16 @@ def own_addresses() -> list[str]:
                 with contextlib.suppress(OSError):  # an interface that has no address
                     row = fcntl.ioctl(sock, SIOCGIFADDR, struct.pack("256s", name.encode()))
                     found.append(socket.inet_ntoa(row[20:24]))
-    return list(dict.fromkeys(found))
-
-
-def certificate_names(host: str) -> list[str]:
-    """Return the addresses and names of a server that listens on `host`."""
-    found = own_addresses() if host == "0.0.0.0" else [host]
-    if host in ("0.0.0.0", "127.0.0.1", "localhost"):
-        found += ["127.0.0.1", "localhost"]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, "127.0.0.1", "localhost"]))
 
 
 def own_certificate(names: Sequence[str], der: bool) -> tuple[ssl.SSLContext, bytes]:
     """Return an ssl.SSLContext with a new certificate for these names, and what vouches for it.
 
     The latter is the certificate of the authority that a board has to trust, as PEM or DER.
-    Raises PublishError if trustme is not installed.
     """
-    try:
-        import trustme
-    except ImportError as error:
-        raise PublishError("--tls needs trustme: pip install trustme") from error
+    import trustme  # only --tls needs it
+
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
