@@ -239,12 +239,10 @@ class EntryChecker:
             return  # its shape has been told
         full = device.join(self.base, source)
         if device.is_full(source) and full.split(":")[0] not in SCHEMES:
-            self._error(entry, f"{source!r}: no client knows this kind of URL")
-            return
+            raise PublishError(f"{source!r}: no client knows this kind of URL")
         if PAGES.match(full):
-            reason = f"{source!r} is a page that shows the file: name it github:ORG/REPO/PATH"
-            self._error(entry, reason)
-            return
+            reason = "is a page that shows the file: name it github:ORG/REPO/PATH"
+            raise PublishError(f"{source!r} {reason}")
         if SECRETS.search(full):
             self._warn(entry, "there is a secret in the URL, which everybody can read")
         url = device.source_url(source, self.base, self.ref)
@@ -252,7 +250,7 @@ class EntryChecker:
         if any(place in url for place in device.PLACEHOLDERS):
             self._check_builds(entry, source, url)
         else:
-            self._check_file(entry, written, source, url)
+            self._check_file(entry, written, repr(source), url)
 
     def _check_field_url(self, entry: str, source: str, url: str) -> None:
         """Compare what upstream and mpremote fetch with what is meant."""
@@ -275,13 +273,21 @@ class EntryChecker:
             reason = f"{source!r}: they send the dots, not every server takes them"
             self._warn(entry, reason, FIELD)
 
-    def _check_file(self, entry: str, written: str, source: str, url: str) -> None:
-        """Look if a file is there and, if it is bytecode, whether it can be loaded."""
+    def _check_file(
+        self, entry: str, written: str, name: str, url: str, hash: str = "", *tag: str
+    ) -> None:
+        """Look if a file is there and whole and, if it is bytecode, whether it can be loaded.
+
+        name: that it has in messages.  hash: of its content, "" if it is not known.  tag: the
+        architecture and the version of an index of native code.
+        """
         looked, data = self._look(entry, url)
         if looked and data is None:
-            self._error(entry, f"{source!r}: there is no such file")
+            self._error(entry, f"{name}: there is no such file")
+        elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
+            self._error(entry, f"{name} is damaged: it has another hash")
         elif data is not None and written.endswith(".mpy"):
-            self._check_bytecode(entry, data)
+            self._check_bytecode(entry, data, *tag)
 
     def _check_bytecode(self, entry: str, data: bytes, arch: str = "", version: str = "") -> None:
         """Check a .mpy file. arch, version: that it should be for."""
@@ -309,18 +315,11 @@ class EntryChecker:
     def _check_hashes(self, entry: str, written: str, hash: str, *third: object) -> None:
         self._check_destination(entry, written, hash, *third)
         root = self._root()
-        if not root or not re.fullmatch("[0-9a-f]{8,64}", hash):
-            return
-        place = f"{root}/{content_path(hash)}"
-        looked, data = self._look(entry, place)
-        if looked and data is None:
-            self._error(entry, f"{place}: there is no such file")
-        elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
-            self._error(entry, f"{place} is damaged: it has another hash")
-        elif data is not None and written.endswith(".mpy"):
+        if root and re.fullmatch("[0-9a-f]{8,64}", hash):
+            place = f"{root}/{content_path(hash)}"
             native = NATIVE.fullmatch(root.rpartition("/")[2])
-            tag = native[0].rpartition("_") if native else ("", "", "")
-            self._check_bytecode(entry, data, tag[0], tag[2])
+            tag = native[0].rsplit("_", 1) if native else []
+            self._check_file(entry, written, place, place, hash, *tag)
 
     def _root(self) -> str | None:
         """Return the index that the document is in, a URL or path, or None."""
@@ -334,8 +333,7 @@ class EntryChecker:
         self._needs.append((entry, name, version))
         # The refs of a repository are named as one likes.
         if RANGES.search(version or "") and not device.is_place(name):
-            self._error(entry, f'{version!r}: there are no ranges: name a version, or "latest"')
-            return
+            raise PublishError(f'{version!r}: there are no ranges: name a version, or "latest"')
         if not device.is_place(name):
             if ".." in name or "/" in (version or ""):
                 raise PublishError(f"{name!r} is not the name of a package")

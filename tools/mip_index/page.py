@@ -52,12 +52,9 @@ def render(index: Index) -> str:
 def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> str:
     """Return the item of the list for an entry of index.json."""
     name, version = entry["name"], entry["version"]
-    own = name in index.entries
     there = {tag: each for tag, each in natives.items() if name in each.entries}
-    home = index if own else next(iter(there.values()))
-    kinds = list(home.entries[name]["versions"])
-    documents = {kind: home.package(kind, name, "latest") or {} for kind in kinds}
-    document = documents[kinds[0]]
+    home = index if name in index.entries else next(iter(there.values()))
+    document = home.package(next(iter(home.entries[name]["versions"])), name, "latest") or {}
     contents = [home.content(hash) for _, hash in document.get("hashes", [])]
     for path in contents:
         if not path.is_file():
