@@ -1,6 +1,7 @@
 """Publishes what others published, pinned, as an index of one's own: `mip-index mirror`."""
 
 import contextlib
+import functools
 import posixpath
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from .store import FACTS, Index, Release, build_time, is_name, is_version
 
 # {form: {key: package}}
 Found = dict[str, dict[str, Installed]]
+# device.install() of what is asked for: of a form and a tag.
+Install = Callable[..., tuple[dict[str, Installed], dict[str, bytes]]]
 
 # The key of a package's JSON that says of which packages it has the files: [name, version].
 FROM = "from"
@@ -36,9 +39,8 @@ def mirror(
     """Publish packages, with all that they need, in the index in `output`.
 
     packages: a list of names as a device takes them.  indexes: where names are looked up.
-    hash_length: digits of hashes; all 64 are proof of what is installed.  mpy_versions: the
-    bytecode versions to mirror; source is mirrored, too.  url: where it will be served.  Left
-    out, these are as they were, or 64 and the newest.
+    hash_length, mpy_versions, url: as for build(), but a new index has all 64 digits, which are
+    proof of what is installed.
     name, version: what the package is called in the index, where it is a single one.
     session: what fetches.  say: a function that is called with a line about what was left out.
 
@@ -70,23 +72,22 @@ def mirror(
                     raise PublishError(f"{other} and {key} are both {release.name}: give a --name")
             return [release for _, release in made.values()]
 
+        install = functools.partial(device.install, packages, indexes, session=session)
         try:
-            installed = _install(packages, indexes, index.mpy_versions, session, say)
+            found = {"": _install(install, index.mpy_versions, say)}
         except BoardError as error:
-            natives = _install_natives(packages, indexes, index.mpy_versions, session)
-            if not natives:
+            found = _install_natives(install, index.mpy_versions)
+            if not found:
                 raise PublishError(f"{error}, and there is nothing for any") from error
-            # Found out for all of them before anything is written.
-            every = {tag: releases(*each) for tag, each in natives.items()}
-            new = index.publish([], updated, every)
-        else:
-            new = index.publish(releases(*installed), updated)
+        # Found out for all of them before anything is written.
+        every = {tag: releases(*each) for tag, each in found.items()}
+        new = index.publish(every.pop("", []), updated, every)
         write_page(index)
     return new
 
 
 def _install_natives(
-    packages: list[str], indexes: Sequence[str], mpy_versions: Sequence[str], session: Fetches
+    install: Install, mpy_versions: Sequence[str]
 ) -> dict[str, tuple[Found, dict[str, bytes]]]:
     """Install as on a board of each architecture; return what has native code for it, by tag."""
     found = {}
@@ -95,25 +96,21 @@ def _install_natives(
             tag = f"{arch}_{version}"
             # What is not for it fails.
             with contextlib.suppress(PublishError):
-                packages_there, contents = device.install(packages, indexes, kind, session, tag)
+                packages, contents = install(kind, tag=tag)
                 if any(device.build_of(data) for data in contents.values()):
-                    found[tag] = {kind: packages_there}, contents
+                    found[tag] = {kind: packages}, contents
     return found
 
 
 def _install(
-    packages: list[str],
-    indexes: Sequence[str],
-    mpy_versions: Sequence[str],
-    session: Fetches,
-    say: Callable[[str], object],
+    install: Install, mpy_versions: Sequence[str], say: Callable[[str], object]
 ) -> tuple[Found, dict[str, bytes]]:
     """Install in each form that there is; return {form: {key: Installed}}, {sha256: bytes}."""
     found: Found = {}
     contents: dict[str, bytes] = {}
     for kind in (*mpy_versions, "py"):
         try:
-            found[kind], more = device.install(packages, indexes, kind, session)
+            found[kind], more = install(kind)
         except PublishError as error:
             if kind != "py" or not found or "so there is no package" not in str(error):
                 raise

@@ -389,11 +389,10 @@ class Index:
 
 def _lists(entry: object) -> bool:
     """Return whether something in index.json is the entry of a package."""
-    return (
-        isinstance(entry, dict)
-        and all(isinstance(entry.get(key), str) for key in ("name", "version"))
-        and isinstance(entry.get("versions"), dict)
-    )
+    match entry:
+        case {"name": str(), "version": str(), "versions": dict()}:
+            return True
+    return False
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any], release: Release, every: bool) -> list[str]:
