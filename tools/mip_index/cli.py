@@ -1,13 +1,7 @@
-"""Publishes MicroPython packages as an index: plain files for any web server.
+"""The command line, mip-index.
 
-    mip-index build tests/packages --output site
-    mip-index mirror github:ORG/REPO@v1.0 --output site
-    mip-index check package.json
-    mip-index serve site
-
-This is the command line; what it does is in builder.py, mirroring.py, checker.py and
-serving.py.  The layout of an index is in store.py: MicroPython's own mip and mpremote install
-from it, too.
+What it does is in builder.py, mirroring.py, checker.py and serving.py; the layout of an index is
+in store.py.
 """
 
 import argparse

@@ -69,7 +69,19 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
-    """Opens connections whose answers are such responses."""
+    """Opens connections whose answers are such responses; each header stays with its host."""
+
+    def __init__(self, context: ssl.SSLContext, headers: Headers) -> None:
+        super().__init__(context=context)
+        self._headers = headers
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        host = urlsplit(request.full_url).hostname or ""
+        for name, value in self._headers.get(host, {}).items():
+            request.add_unredirected_header(name, value)
+        return self.do_request_(request)
+
+    https_request = http_request
 
     def do_open(self, http_class: Any, req: urllib.request.Request, **options: Any) -> Any:
         def connect(*place: Any, **more: Any) -> http.client.HTTPConnection:
@@ -81,21 +93,14 @@ class _Handler(urllib.request.HTTPSHandler, urllib.request.HTTPHandler):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but to no server that nobody vouches for.
-
-    headers: as for Session; each stays with its host.
-    """
-
-    def __init__(self, headers: Headers) -> None:
-        self._headers = headers
+    """Follows redirects, but to no server that nobody vouches for."""
 
     def redirect_request(self, req: urllib.request.Request, *args: Any) -> Any:
         url = args[-1]
         schemes = ("https",) if req.type == "https" else ("http", "https")
         if urlsplit(url).scheme not in schemes:
             raise ValueError(f"redirected to {url}, which is not secure")
-        request = super().redirect_request(req, *args)
-        return request and _with_headers(request, self._headers)
+        return super().redirect_request(req, *args)
 
 
 class Session:
@@ -117,7 +122,7 @@ class Session:
             context = ssl.create_default_context(cafile=self._cafile)
         except OSError as error:
             raise PublishError(f"{self._cafile}: no certificates: {error}") from error
-        return urllib.request.build_opener(_Handler(context=context), _Redirects(self._headers))
+        return urllib.request.build_opener(_Handler(context, self._headers), _Redirects)
 
     def get(self, url: str) -> Answer:
         """Return the answer for a URL.
@@ -135,9 +140,8 @@ class Session:
     def _ask(self, url: str) -> Answer:
         if urlsplit(url).scheme not in ("http", "https"):
             raise ValueError("neither http nor https")
-        request = _with_headers(urllib.request.Request(escape(url)), self._headers)
         try:
-            with self._opener.open(request, timeout=TIMEOUT) as answer:
+            with self._opener.open(escape(url), timeout=TIMEOUT) as answer:
                 data: bytes = answer.read(LIMIT + 1)
                 cut = answer.length  # bytes that were promised and did not come
         except urllib.error.HTTPError as error:
@@ -158,13 +162,6 @@ class Session:
         if cut:
             raise OSError(BROKEN, f"with {cut} bytes to come")
         return Answer(200, data)
-
-
-def _with_headers(request: urllib.request.Request, headers: Headers) -> urllib.request.Request:
-    """Give a Request the headers for its host; they are not for where it redirects to."""
-    for name, value in headers.get(urlsplit(request.full_url).hostname or "", {}).items():
-        request.add_unredirected_header(name, value)
-    return request
 
 
 def parse_headers(texts: Iterable[str]) -> Headers:

@@ -39,14 +39,13 @@ def serve(
     host: str = "0.0.0.0",
     port: int = 8000,
     tls: ssl.SSLContext | None = None,
-    verbose: bool = True,
-    ready: Callable[[str], object] | None = None,
+    ready: Callable[[str], object] = print,
 ) -> None:
     """Serve the index in `directory` until Ctrl-C.
 
     host: the address to listen on; port: 0 takes a free one; tls: an ssl.SSLContext or None;
-    verbose: write a line per request to stderr; ready: a function called with the line that
-    installs a package of the index, to be pasted at a board's REPL.
+    ready: a function called with the line that installs a package of the index, to be pasted at
+    a board's REPL.  Each request is a line on stderr.
     Raises PublishError if there is no index, or if the address cannot be had.
     """
     index, inside = Index(directory), ""
@@ -56,7 +55,7 @@ def serve(
         raise PublishError(f"{directory}: no index in it: make one with `build`")
     try:
         server = Server(
-            directory, tls=tls, host=host, port=port, verbose=verbose, cache_control=cache_control
+            directory, tls=tls, host=host, port=port, verbose=True, cache_control=cache_control
         )
     except OSError as error:
         where = f"{host}:{port}"
@@ -67,10 +66,8 @@ def serve(
         raise PublishError(f"{where}: {error.strerror}: give another --bind or --port") from error
     # Closed even if Ctrl-C comes before it has begun.
     with contextlib.closing(server), contextlib.suppress(KeyboardInterrupt):
-        if ready:
-            scheme = "https" if tls else "http"
-            url = f"{scheme}://{reachable_address(host)}:{server.port}"
-            ready(f'mip.install("{min(index.entries)}", index="{url}{inside}")')
+        url = f"http{'s' * bool(tls)}://{reachable_address(host)}:{server.port}"
+        ready(f'mip.install("{min(index.entries)}", index="{url}{inside}")')
         server.serve_forever()
 
 
