@@ -238,12 +238,9 @@ def add_output(add: Callable[..., object], hash_length: int) -> None:
         help=f"digits of hashes, {MIN_HASH_LENGTH} to {MAX_HASH_LENGTH}: {MIN_HASH_LENGTH} tell "
         f"damage, {MAX_HASH_LENGTH} withstand an attacker, too (in a new index {hash_length})",
     )
+    text = f"the same as --hash-length {MAX_HASH_LENGTH}"
     add(
-        "--full-hashes",
-        dest="hash_length",
-        action="store_const",
-        const=MAX_HASH_LENGTH,
-        help=f"the same as --hash-length {MAX_HASH_LENGTH}",
+        "--full-hashes", dest="hash_length", action="store_const", const=MAX_HASH_LENGTH, help=text
     )
     add(
         "--mpy-version",
@@ -260,13 +257,8 @@ def add_network(add: Callable[..., object]) -> None:
     """Add the options of commands that fetch."""
     text = "certificates, PEM, that vouch for servers; else the system's"
     add("--cafile", metavar="FILE", help=text)
-    add(
-        "--header",
-        action="append",
-        default=[],
-        metavar="HOST:NAME:VALUE",
-        help="is sent to this host alone, as a token; may be given again",
-    )
+    text = "is sent to this host alone, as a token; may be given again"
+    add("--header", action="append", default=[], metavar="HOST:NAME:VALUE", help=text)
 
 
 def add_build(add: Callable[..., object]) -> None:

@@ -458,14 +458,10 @@ def install(
         what, name, *rest = json.loads(line)
         if what == "package":
             row = rows[key_of(name)]
-            place = row[mip._FOUND]
-            package = found[key_of(name)] = Installed(
-                name,
-                row[mip._VERSION],
-                row[mip._SAID],
-                row[mip._INDEXED],
-                place and url_of(place, row[mip._VERSION]),
-            )
+            place, version = row[mip._FOUND], row[mip._VERSION]
+            document = place and url_of(place, version)
+            package = Installed(name, version, row[mip._SAID], row[mip._INDEXED], document)
+            found[key_of(name)] = package
         elif what == "file":
             package.files[name] = rest[0]
         elif what == "dep":

@@ -287,11 +287,7 @@ class EntryChecker:
         elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
             self._error(entry, f"{name} is damaged: it has another hash")
         elif data is not None and written.endswith(".mpy"):
-            self._check_bytecode(entry, data, *tag)
-
-    def _check_bytecode(self, entry: str, data: bytes, arch: str = "", version: str = "") -> None:
-        """Check a .mpy file. arch, version: that it should be for."""
-        self._found += bytecode_findings(entry, data, (int(self.mpy_version),), arch, version)
+            self._found += bytecode_findings(entry, data, (int(self.mpy_version),), *tag)
 
     def _check_builds(self, entry: str, source: str, url: str) -> None:
         """Check a URL that stands for one file for each architecture."""
@@ -304,7 +300,7 @@ class EntryChecker:
             _, data = self._look(entry, place)
             if data is not None:
                 there[named[0] or named[1]] = None
-                self._check_bytecode(entry, data, *named)
+                self._found += bytecode_findings(entry, data, (int(self.mpy_version),), *named)
         if not there and not self.lookup.failed:
             self._error(entry, f"{source!r}: there is no build for any architecture")
         else:
