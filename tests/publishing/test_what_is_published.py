@@ -300,7 +300,7 @@ def test_a_run_waits_for_another(tmp_path):
         assert thread.is_alive()
         index.choose(None, None)
         found = builder.find_packages([tmp_path / "a"])
-        index.publish([builder.flatten(found["a"].read("a"), found).release(("py",))], 1)
+        index.publish([builder.Package(found["a"].read("a"), found).release(("py",))], 1)
         assert sorted(Index(tmp_path / "index").entries) == ["a"]
     thread.join()
     assert sorted(Index(tmp_path / "index").entries) == ["a", "b"]

@@ -5,7 +5,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .clients import Finding
@@ -64,7 +63,7 @@ def build(
                 if not finding.warning:
                     raise PublishError(f"{source.path}: {finding.entry}: {finding.reason}")
                 say(f"{source.path}: {finding}")
-            packages.append(flatten(source, found, opt, index.license))
+            packages.append(Package(source, found, opt, index.license))
         # Source first: if it is published, bytecode is only ever added to it.
         kinds = ("py", *index.mpy_versions)
         releases = [package.release(kinds) for package in packages if package.is_for_all()]
@@ -93,23 +92,67 @@ def _findings(source: Source, output: Path, mpy_versions: Sequence[str]) -> list
     return found
 
 
-@dataclass
 class Package:
-    """A package with the files of the packages it needs: what is published.
+    """A package with the files of all packages that it needs: what is published.
 
-    files: a dict of path -> File; owners: of path -> the package it comes from; inside: names of
-    the packages whose files it has; deps: [name, version] of those that are not among the
-    sources.  opt: -O where a manifest says none; license: that of the package.
+    packages: what find_packages() returns.  One that is not in it, or in another version than it
+    is needed in, is left as a dependency.
+    opt: -O where a manifest says none.  license: that of a package that says none.
+    Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
+    needed in two versions.
     """
 
-    source: Source
-    opt: int | None
-    license: str
-    path: str
-    files: dict[str, File] = field(default_factory=dict)
-    owners: dict[str, str] = field(default_factory=dict)
-    inside: dict[str, None] = field(default_factory=dict)
-    deps: list[list[str]] = field(default_factory=list)
+    def __init__(
+        self, source: Source, packages: dict[str, Found], opt: int | None = None, license: str = ""
+    ) -> None:
+        self.source = source
+        self.opt = opt
+        self.license = str(source.metadata.get("license") or license)
+        self.files: dict[str, File] = {}
+        self.owners: dict[str, str] = {}  # {path: the package that it comes from}
+        self.inside = {source.name: None}  # the packages whose files it has
+        self.deps: list[list[str]] = []  # [name, version] of the others
+        self._add(source, packages)
+        self._refuse_conflicts()
+        if not self.files and not self.deps:
+            raise PublishError(f"{source.path}: the package has no files: name some")
+
+    def _add(self, source: Source, packages: dict[str, Found]) -> None:
+        """Add the files of a package, and of those that it needs."""
+        for item in source.items:
+            if isinstance(item, File):
+                other = self.files.setdefault(item.path, item)
+                owner = self.owners.setdefault(item.path, source.name)
+                if other != item and other.data() != item.data():
+                    raise PublishError(
+                        f"{self.source.path}: {item.path} of {owner} and of {source.name} "
+                        "are different: rename one"
+                    )
+                continue
+            there = packages.get(item.name)
+            needed = there and there.read(item.name, item.options)
+            if not needed or item.version not in ("latest", needed.version):
+                if [item.name, item.version] not in self.deps:
+                    self.deps.append([item.name, item.version])
+            elif item.name not in self.inside:
+                self.inside[item.name] = None
+                self._add(needed, packages)
+
+    def _refuse_conflicts(self) -> None:
+        """Raise PublishError for what no device installs together."""
+        where = self.source.path
+        versions: dict[str, str] = {}
+        for name, version in self.deps:
+            other = versions.setdefault(name, version) if pinned(version) else version
+            other = "its own version" if name in self.inside else other
+            if other != version:
+                raise PublishError(f"{where}: needs {name} in {other}, and in {version}: name one")
+        paths = list(self.files)
+        for number, other_number, how in clashes(paths):
+            one, two = paths[number], paths[other_number]
+            # Both forms of a module would be published as one file, unless one of them is native.
+            if how != "form" or not (self.files[one].builds or self.files[two].builds):
+                raise PublishError(f"{where}: {one} clashes with {two}: rename one")
 
     def is_for_all(self) -> bool:
         """Return whether there is another form of all that is native code."""
@@ -120,6 +163,7 @@ class Package:
 
         tag: the architecture and version of native code, one of natives().
         """
+        path = os.path.relpath(self.source.path.parent)
         return Release(
             name=self.source.name,
             version=self.source.version,
@@ -128,7 +172,7 @@ class Package:
             fixed={path for path, file in self.files.items() if tag in file.builds},
             files=functools.partial(self.contents, tag=tag),
             facts={**self.source.metadata, "license": self.license},
-            path=self.path,
+            path=self.source.name if path.startswith(".") else Path(path).as_posix(),
             needs=[name for name in self.inside if name != self.source.name],
             deps=self.deps,
             owners=self.owners,
@@ -192,68 +236,3 @@ class Package:
             raise
         except PublishError as error:
             raise PublishError(f"{file.source}: {error}") from error
-
-
-def flatten(
-    source: Source, packages: dict[str, Found], opt: int | None = None, license: str = ""
-) -> Package:
-    """Return the Package of a Source, with the files of all that it needs and is in `packages`.
-
-    packages: what find_packages() returns.  A package that needs another one in a version that
-    is not the one at hand keeps it as a dependency, as one that is not there.
-    Raises PublishError if a source is wrong, if two files cannot both be there, or a package is
-    needed in two versions.
-    """
-    path = os.path.relpath(source.path.parent)
-    path = source.name if path.startswith(".") else Path(path).as_posix()
-    license = str(source.metadata.get("license") or license)
-    package = Package(source, opt, license, path, inside={source.name: None})
-
-    def add(source: Source) -> None:
-        for item in source.items:
-            if isinstance(item, File):
-                other = package.files.setdefault(item.path, item)
-                owner = package.owners.setdefault(item.path, source.name)
-                if other != item and other.data() != item.data():
-                    raise PublishError(
-                        f"{package.source.path}: {item.path} of {owner} and of {source.name} "
-                        "are different: rename one"
-                    )
-                continue
-            there = packages.get(item.name)
-            needed = there and there.read(item.name, item.options)
-            if not needed or item.version not in ("latest", needed.version):
-                if [item.name, item.version] not in package.deps:
-                    package.deps.append([item.name, item.version])
-            elif item.name not in package.inside:
-                package.inside[item.name] = None
-                add(needed)
-
-    add(package.source)
-    _refuse_conflicts(package)
-    if not package.files and not package.deps:
-        raise PublishError(f"{package.source.path}: the package has no files: name some")
-    return package
-
-
-def _refuse_conflicts(package: Package) -> None:
-    """Raise PublishError for what no device installs together."""
-    path = package.source.path
-    versions: dict[str, str] = {}
-    for needed, version in package.deps:
-        if needed in package.inside:
-            raise PublishError(
-                f"{path}: needs {needed} in its own version, and in {version}: name one"
-            )
-        other = versions.setdefault(needed, version) if pinned(version) else version
-        if other != version:
-            raise PublishError(f"{path}: needs {needed} in {other}, and in {version}: name one")
-    paths = list(package.files)
-    for number, other_number, how in clashes(paths):
-        # Both forms of a module would be published as one file, unless one of them is native.
-        if how != "form" or not any(
-            package.files[paths[n]].builds for n in (number, other_number)
-        ):
-            raise PublishError(
-                f"{path}: {paths[number]} clashes with {paths[other_number]}: rename one"
-            )
