@@ -62,8 +62,8 @@ class Need:
     """A package that another one needs; `options` are for its manifest."""
 
     name: str
-    version: str = "latest"
-    options: dict[str, Any] = field(default_factory=dict)
+    version: str
+    options: dict[str, Any]
 
 
 @dataclass
@@ -114,6 +114,21 @@ class Source:
             if not _real(each).is_relative_to(_real(self.root)):
                 raise PublishError(f"{self.path}: {each} leads out of {self.root}: copy it there")
         self.items.append(File(path, next(iter(builds.values()), source), opt, builds=builds))
+
+    def need(self, *texts: str, options: dict[str, Any] | None = None) -> None:
+        """Add what a name, or a name and a version, mean; options: for its manifest.
+
+        It is published as all clients can read it: to some, "latest" is a branch of a repository.
+        """
+        if not all(isinstance(text, str) for text in texts):
+            raise PublishError(f"{self.path}: a dependency is named by texts, not by {texts!r}")
+        with device.refusals(self.path):
+            name, version = device.parse(*texts)
+        if device.is_local(name) or not (device.is_place(name) or is_name(name)):
+            reason = f"cannot be the name of a dependency: {name!r}: change it"
+            raise PublishError(f"{self.path}: {reason}")
+        version = version or ("" if device.repository(name) else "latest")
+        self.items.append(Need(name, version, options or {}))
 
     def left_out(self, output: Path | None = None) -> list[str]:
         """Return what lies beside the files, and is none of them: paths, directories with /."""
@@ -350,8 +365,7 @@ class Manifest:
         **options: Any,
     ) -> None:
         """Say that the package needs another; pypi and library have no meaning here."""
-        need = _need(self.source.path, name, *([version] if version else []))
-        self.source.items.append(replace(need, options=options))
+        self.source.need(name, *([version] if version else []), options=options)
 
     def include(self, manifest_path: str | Sequence[str], **options: Any) -> None:
         """Run other manifests, as a part of this one: a path, or a list of paths."""
@@ -410,10 +424,10 @@ def _read_package_json(source: Source) -> Source:
     """
     path = source.path
     findings, package = read_document(path.read_bytes())
-    errors = [each for each in findings if not each.warning]
-    for each in errors:
+    for each in findings:
         # Of `deps` all can be read here, whatever other clients make of it.
-        if package is None or "ours" in each.clients or each.entry.startswith("urls"):
+        here = package is None or "ours" in each.clients or each.entry.startswith("urls")
+        if here and not each.warning:
             raise PublishError(f"{path}: {str(each).removeprefix('error: ')}")
     assert package is not None
     source.metadata = package
@@ -425,22 +439,7 @@ def _read_package_json(source: Source) -> Source:
             )
         source.add(destination, path.parent / url)
     for entry in package.get("deps", []):
-        texts = entry[:2] if isinstance(entry, list) else [entry]
-        source.items.append(_need(path, *texts))
+        source.need(*(entry[:2] if isinstance(entry, list) else [entry]))
     if package.get("hashes"):
         raise PublishError(f"{path}: has `hashes`; they are files of another index: mirror it")
     return source
-
-
-def _need(path: Path, *texts: str) -> Need:
-    """Return the Need that a name, or a name and a version, mean in a manifest or package.json.
-
-    It is published as all clients can read it: to some, "latest" is a branch of a repository.
-    """
-    if not all(isinstance(text, str) for text in texts):
-        raise PublishError(f"{path}: a dependency is named by texts, not by {texts!r}")
-    with device.refusals(path):
-        name, version = device.parse(*texts)
-    if device.is_local(name) or not (device.is_place(name) or is_name(name)):
-        raise PublishError(f"{path}: cannot be the name of a dependency: {name!r}: change it")
-    return Need(name, version or ("" if device.repository(name) else "latest"))
