@@ -129,7 +129,7 @@ def _check_manifest(directory: Path) -> list[Finding]:
 
 def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Finding]:
     """Return the Findings about an index: of each package, and of those that share a path."""
-    index = Index(directory)
+    index, here = Index(directory), directory.as_posix()
     long = f"more than {device.MAX_ENTRY} bytes in index.json: search() passes over it"
     findings = [
         Finding(name, long, ("ours",))
@@ -137,31 +137,25 @@ def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Fi
         if len(json.dumps(entry, separators=(",", ":"))) > device.MAX_ENTRY
     ]
     for kind in sorted({kind for each in index.entries.values() for kind in each["versions"]}):
+        used = kind if kind.isdecimal() else mpy_version
         shared: dict[str, tuple[str, str]] = {}
         for name, entry in sorted(index.entries.items()):
             for version in entry["versions"].get(kind, []):
-                place = f"{directory.as_posix()}/{package_path(kind, name, version)}"
-                used = kind if kind.isdecimal() else mpy_version
+                place = f"{here}/{package_path(kind, name, version)}"
                 try:
-                    found = check(
-                        place, index=directory.as_posix(), mpy_version=used, session=session
-                    )
+                    found = check(place, index=here, mpy_version=used, session=session)
                 except PublishError as error:
                     found = [Finding("", str(error))]
-                where = f"{kind}/{name}@{version} "
-                findings += [
-                    replace(each, entry=f"{where}{each.entry}".rstrip()) for each in found
-                ]
+                at = f"{kind}/{name}@{version}"
+                findings += [replace(each, entry=f"{at} {each.entry}".rstrip()) for each in found]
             if any(each.entry.startswith(f"{kind}/{name}@") for each in findings):
                 continue  # what cannot be read is not compared
             latest = index.package(kind, name, "latest") or {}
             for path, hash in latest.get("hashes", []):
                 other, other_hash = shared.setdefault(path.lower(), (name, hash))
                 if not (hash.startswith(other_hash) or other_hash.startswith(hash)):
-                    reason = (
-                        f"{path} differs from that of {other}: the package installed last wins"
-                    )
-                    findings.append(Finding(f"{kind}/{name}", reason, warning=True))
+                    reason = f"differs from that of {other}: the package installed last wins"
+                    findings.append(Finding(f"{kind}/{name}", f"{path} {reason}", warning=True))
     return findings
 
 

@@ -133,6 +133,7 @@ def _release(
     needed = {kind: _needed(key, found[kind]) for kind in kinds}
     first = needed[kinds[0]]
     said = _facts(session, first[0])
+    origins = [[_public(each.name), each.version or each.said or "latest"] for each in first]
 
     def files(kind: str) -> dict[str, bytes]:
         files = {path: sha for each in needed[kind] for path, sha in each.files.items()}
@@ -147,9 +148,7 @@ def _release(
         facts=said,
         owners={path: each.name for each in reversed(first) for path in each.files},
         needs=[each.name for each in first[1:]],
-        more={
-            FROM: [[_public(each.name), each.version or each.said or "latest"] for each in first]
-        },
+        more={FROM: origins},
     )
 
 
