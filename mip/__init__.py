@@ -88,6 +88,7 @@ _PLAN = const(b'["mip", 2]\n')
 _END = const(b'["end"]\n')
 _LINE_SIZE = const(4096)  # bytes of one of them
 _ENTRY_ROOM = const(400)  # bytes that a name takes on a disk at most, besides five times its own
+_UNSAFE = const(b'./, /,/ ,/.mip/,~,\\,:,?,*,",<,>,|,\x7f')  # in a path with slashes around it
 _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is added
 
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
@@ -454,12 +455,15 @@ def _split(url):
     """The part of a URL that one connection is for, in its one spelling, and the rest as it is
     sent."""
     url = _escaped(url.split("#")[0])
-    place = "/".join(url.split("/", 3)[:3]).split("?")[0]
+    start = url.find("//") + 2
+    stop = url.find("/", start)
+    place = (url if stop < 0 else url[:stop]).split("?")[0]
+    path = url[len(place) :]
+    place = place.lower()
     if "@" in place:  # the password is not to be printed
         raise ValueError(_NEITHER)
-    path = url[len(place) :]
-    port = ":443/" if url[:6].lower() == "https:" else ":80/"
-    place = (place.lower() + "/").replace(port, "/")[:-1]
+    if place.endswith(":443" if place.startswith("https:") else ":80"):
+        place = place[: place.rfind(":")]
     return place, path if path[:1] == "/" else "/" + path
 
 
@@ -546,7 +550,6 @@ class Session:
         if link:
             self.links.remove(link)
         elif len(self.links) < 2:
-            gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
             link = _Connection(self.timeout)
         else:
             link = self.links.pop(0)
@@ -582,7 +585,7 @@ class Session:
                     # Else one with the end of a line would be another one.
                     head += _printable("%s: %s" % header) + "\r\n"
         link.head = (head + "\r\n").encode()
-        gc.collect()
+        gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
         addresses = ()
         trouble = OSError(_UNKNOWN)
         try:
@@ -680,20 +683,24 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
     level = 1  # the depth at which entries stand: 2 within a list; 0 behind the document
     quote = 0  # 1 in a string, 2 behind a backslash there
     key = ...  # none yet
-    size = i = n = c = brackets = 0  # brackets: in the entry, each takes RAM
+    size = at = i = n = c = brackets = 0  # brackets: in the entry, each takes RAM
+    part = memoryview(buf)
     try:
         while True:
+            at = i = 0
             n = None
             n = _piece(stream, buf)
             if not n:
                 break
             if sha:
-                sha.update(memoryview(buf)[:n])
+                sha.update(part[:n])
             size += n
             if size > _DOCUMENT:
                 raise ValueError
-            for i in range(n):
+            while i < n:
+                at = i
                 c = buf[i]
+                i += 1
                 if (
                     depth == level
                     and text
@@ -710,8 +717,14 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                             yield level == 2, key, value
                         if level == 1:
                             key = ...
-                if quote:
-                    quote = 1 if quote == 2 else 2 if c == 92 else c != 34
+                if quote == 2:
+                    quote = 1
+                elif quote:
+                    # The rest of the string at once, or as far as it goes.
+                    i = buf.find(b'"', at, n) + 1 or n
+                    i = buf.find(b"\\", at, i) + 1 or i
+                    c = buf[i - 1]
+                    quote = 2 if c == 92 else c != 34
                 elif depth <= level and (
                     c in (b" \t\r\n,:" if level else b" \t\r\n\v\f") or not depth and c in _MARK
                 ):
@@ -736,7 +749,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                         key = ...
                         continue
                 if brackets < _ENTRY and (key is ... or key in lists or key in values):
-                    text.append(c)
+                    text += part[at:i]
                     if len(text) > _ENTRY or brackets > _NESTED:
                         if values:
                             raise ValueError
@@ -750,7 +763,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
             raise
         if level and not depth and c == 60:  # "<"
             raise ValueError(_PAGE)
-        raise ValueError("not a package.json, from byte %d on" % (size - n + i))
+        raise ValueError("not a package.json, from byte %d on" % (size - n + at))
 
 
 # ---- 4. sources: what a name means ------------------------------------------------------
@@ -1073,16 +1086,18 @@ def _write(file, data):
 def _clean(path):
     """The one spelling of a destination; ValueError where a package may put no file: `~` is for
     what is staged, and for FAT's short names; what FAT refuses is refused everywhere."""
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    bad = not parts or path[-1] == "/" or _control(path)
+    # In bytes: to make a text is to look for it among all names, and `in` is fastest for bytes.
+    parts = [part for part in path.encode().split(b"/") if part not in (b"", b".")]
+    clean = b"/".join(parts)
+    data = b"/%s/" % clean.lower()
+    bad = len(data) < 3 or path[-1] == "/" or min(data) < 32
+    for part in _UNSAFE.split(b","):
+        bad = bad or part in data
     for part in parts:
-        bad = bad or part[-1] == "." or part != part.strip() or part.lower() == ".mip"
-        bad = bad or len(part.encode()) > _NAME
-    for c in b'~\\:?*"<>|':
-        bad = bad or c in path.encode()
+        bad = bad or len(part) > _NAME
     if bad:
         raise ValueError("%r is a URL or an unsafe path" % path)
-    return "/".join(parts)
+    return clean.decode()
 
 
 def _twin(path):
