@@ -107,6 +107,14 @@ def test_what_is_written(output):
     assert not [path for path in BUILD.glob("bench-*") if str(os.getpid()) in path.name]
 
 
+def test_what_it_was_measured_on(found, board):
+    """Each part says how large the mip was, and where instructions are counted, how many."""
+    for part in bench.PARTS:
+        assert found[part]["measured_on"]["bytes"] == sum(board.sizes.values())
+        counted = found[part]["measured_on"].get("instructions", 0) > 0
+        assert counted == (part in ("instructions", "growth"))
+
+
 def test_every_case_is_measured(cells, found):
     """There is a cell for each case and round trip, with a time for each round."""
     titles = ["1 file", "2 files", "1 file of 4 KiB", "2 files, nothing changed"]

@@ -325,6 +325,8 @@ def measure(scope, parts, place):
         found["builds"] = bench_counts.measure_builds(bench, scope.builds, say)
     if "peers" in parts:
         found["peers"] = bench_peers.measure(bench, scope.again, scope.rtts, scope.rounds, say)
+    for part in parts:
+        found[part]["measured_on"] = bench_counts.measured_on(bench, part)
     return found
 
 

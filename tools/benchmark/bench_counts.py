@@ -4,17 +4,41 @@ import functools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import bench_device
 import bench_flash
 import bench_site
 import size
-from bench_report import RAM_FILES, plural, ratio
+from bench_report import COUNTED, RAM_FILES, plural, ratio
 
 # What upstream's mip takes that is loaded: bytes kept, heap for the import, heap for an install of
 # RAM_FILES as well. They are quoted where BENCH_UPSTREAM names no sources, and were measured here
 # with those of micropython-lib c266d302, which are mip 0.4.2, as the interpreter has it frozen.
 UPSTREAM_RAM = {"source": (7808, 28416, 28416), ".mpy": (6624, 7168, 10240)}
+
+# The parts of bench.json that have instructions.
+OF_INSTRUCTIONS = ("instructions", "growth")
+
+
+def measured_on(bench, part):
+    """Return what tells, of another checkout, whether a part of bench.json is still about its mip.
+
+    {"bytes": those of both modules as .mpy}.  A part that has instructions also has
+    {"instructions": those of an install of COUNTED files}, if they can be counted: with mip loaded
+    from .mpy in the interpreter of tools/env. They are others than those of a frozen mip, but
+    anyone can count them again.
+    """
+    found = {"bytes": sum(bench.sizes.values())}
+    if part in OF_INSTRUCTIONS and not bench.uncounted():
+        found["instructions"] = _reference(bench)
+    return found
+
+
+@functools.cache
+def _reference(bench):
+    client = replace(bench.ours, interpreter=bench_device.pinned())
+    return _installs(bench, client, [], bench_site.small_files(COUNTED), 1)[0]
 
 
 def measure_ram(bench, files, step, sure, say):

@@ -116,12 +116,15 @@ def interpreter():
 
     Raises BenchError when there is none.
     """
-    found = _named("MICROPYTHON") or shutil.which(
-        "micropython", path=os.path.dirname(sys.executable)
-    )
+    found = _named("MICROPYTHON") or pinned()
     if not found:
         raise BenchError("no such interpreter: micropython")
     return os.path.abspath(found)
+
+
+def pinned():
+    """Return the path of the MicroPython of tools/env, or None when it has none."""
+    return shutil.which("micropython", path=os.path.dirname(sys.executable))
 
 
 def _named(variable):
