@@ -616,6 +616,9 @@ def markdown(found):
         "- The link is a proxy in between. It delays bytes, and limits neither how many are on "
         "the way nor how fast they go. It does not delay the acknowledgements of TCP, so it is "
         "kind to clients that write in small pieces. Names are not looked up.",
+        "- A test counts again what takes some seconds, and fails when the present mip has other "
+        "figures. Of times, and of what takes longer, it compares the bytes of the mip that was "
+        "measured, or the instructions of an install: within 2 %.",
         "",
         "## Budgets",
         "",
