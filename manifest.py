@@ -16,10 +16,10 @@ if "add_library" in globals():
     add_library("mip", "manifests", prepend=True)
 
 
-def library(words):
+def library(without):
     """The directory that has mip/__init__.py with these switches off; None: as it is here.
 
-    Raises ValueError for a word that is no switch.
+    without: words in one string, or a list of them. Raises ValueError for one that is no switch.
     """
     import atexit
     import os
@@ -27,6 +27,7 @@ def library(words):
     import shutil
     import tempfile
 
+    words = without.split() if isinstance(without, str) else without
     if not words:
         return None
     with open("mip/__init__.py", encoding="utf-8") as file:
@@ -46,6 +47,6 @@ def library(words):
     return directory
 
 
-package("mip", files=["__init__.py"], base_path=library(options.without.split()) or ".", opt=3)
+package("mip", files=["__init__.py"], base_path=library(options.without) or ".", opt=3)
 if options.cmdline:
     package("mip", files=["__main__.py"], opt=3)

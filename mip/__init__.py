@@ -29,7 +29,7 @@ _AHEAD = const(1)  # pipelined requests: the next ones are sent before the answe
 _RETRIES = const(1)  # another try after a failure that may pass
 _PAGES = const(1)  # URLs of repository pages: https://github.com/ORG/REPO
 _ADVICE = const(1)  # what to do about an error; what is replaced, hidden, or not protected
-_BOOT = const(1)  # no request for what is pinned and in place
+_OFFLINE = const(1)  # what is pinned and in place needs no network
 _UNIX = const(1)  # a lock between processes, and files that may not be removed
 
 # ---- 1. constants, InstallError --------------------------------------------------------
@@ -64,6 +64,7 @@ _MARK = const(b"\xef\xbb\xbf")  # of the order of bytes, as Windows' editors wri
 _PAGE = const("answered with a web page: a captive portal, or the page of a file?")
 _LISTS = const(("hashes", "urls", "deps"))
 _VALUES = const(("v", "version"))
+_LATEST = const("latest")
 
 _BUFFER = const(256)  # bytes: network, hash and file share one buffer
 _TIMEOUT = const(15)  # seconds without a byte, on every socket
@@ -154,7 +155,8 @@ _WITHOUT = const("this mip was built without ")
 if not (_SEARCH and _VERIFY and _MANAGE):
 
     def __getattr__(name):
-        raise AttributeError(_WITHOUT + name)
+        gone = name in ("search", "verify", "list", "upgrade", "uninstall")
+        raise AttributeError((_WITHOUT if gone else "") + name)
 
 
 # ---- 2. the HTTP session ---------------------------------------------------------------
@@ -965,7 +967,7 @@ def _url(name, ref):
         return name
     parts = path[0].split("/", 2)
     if len(parts) < 3 or "" in parts:
-        raise ValueError(name + " names no file")
+        raise ValueError("%s names no file: a repository is %s:ORG/REPO" % (name, forge))
     ref = (ref or "HEAD").replace("#", "%23")
     return _FORGES[forge].format("/".join(parts[:2]), parts[2], ref)
 
@@ -1443,7 +1445,7 @@ class _Store:
         done = self.state == _DONE  # of recover() nothing is said
         pending = self.state > _BEGUN or self.removal
         if getattr(self.session, "unchecked", False):
-            print("Servers were not checked: mip.cafile names no certificates")
+            print("Servers were not checked: there is no cafile")
         for step in self._close, gc.collect, self._clear, self._close:
             try:
                 step()
@@ -1571,7 +1573,7 @@ class _Store:
             url = url.rstrip("/")
             self.indexes.append(url)
             _split(url)
-            if "://" not in url and not _type(_native(url)):
+            if "://" not in url and "{" not in url and not _type(url):
                 raise InstallError(
                     "there is no index %r: a URL begins with https://; several packages are a list"
                     % url
@@ -1634,7 +1636,7 @@ class _Store:
         if self._commit():
             self._reconcile()
             if _ADVICE:
-                self._warn()
+                self._warn(self._plan(), "get")
         self.state = _DONE
         return self.changed
 
@@ -1794,7 +1796,7 @@ class _Store:
         key = _key(name)
         query = name[len(_shown(name)) :]
         name = _shown(name)
-        asked = None if asker is not None else version or "latest"
+        asked = None if asker is not None else version or _LATEST
         taken = _row(self.packages, key)
         clash = None
         ref, sha = _unpin(version)
@@ -1842,7 +1844,7 @@ class _Store:
         self.directory = ""
         package[_PLANNED] = self.end + len(self.batch)
         self._add(_line("planned", name, None))
-        if _BOOT and self._is_there(package):
+        if _OFFLINE and self._is_there(package):
             return
         if _twin(name):
             url = _url(name, package[_VERSION]) + package[_FOUND]
@@ -1893,7 +1895,7 @@ class _Store:
         def _absent(self, package):
             raise ValueError("not found")
 
-    if _BOOT:
+    if _OFFLINE:
 
         def _is_there(self, package):
             # Writes the lines of a package that is recorded as it is asked for, and in place:
@@ -1938,9 +1940,7 @@ class _Store:
     def _look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
         name = package[_NAMED]
-        version = package[_VERSION] or "latest"
-        if ".." in name or "/" in version:
-            raise ValueError("not the name of a package")
+        version = package[_VERSION] or _LATEST
         text = name + "@" + (package[_VERSION] or "")
         for c in b"=<>!~^#, ":
             if c in text.encode():
@@ -1949,6 +1949,8 @@ class _Store:
                     text = text.replace(mark, "@")
                 text = "@".join([part for part in text.split("@") if part][:2])
                 raise ValueError("there are no ranges, a version is exact: " + text)
+        if ".." in name or "/" in version:
+            raise ValueError(text + " is not the name of a package")
         old = _row(self.old, package[_KEYED])
         mpy = self.mpy
         indexes = self.indexes
@@ -1973,7 +1975,7 @@ class _Store:
         if not stream:
             return False
         try:
-            version = package[_VERSION] or "latest"
+            version = package[_VERSION] or _LATEST
             print("Installing %s (%s) to %s" % (package[_NAMED], version, self.target))
             self._forget([package[_KEYED]], ())
             self.deps = 0
@@ -2204,8 +2206,9 @@ class _Store:
         old = _row(self.old, key)
         if old:
             asked = asked or old[3][3]
-            if old[3][2] != version:
-                print(name, old[3][2], "->", version)
+            before = old[3][2]
+            if before != version:
+                print("%s %s -> %s" % (name, before or _LATEST, version or _LATEST))
         if _is_place(name):
             index = None
         elif asked and asked[0] == "#" and said:
@@ -2339,8 +2342,10 @@ class _Store:
                     self.free = 1 << 30
             left = self.free - 5 * len(path) - _ENTRY_ROOM
             size = getattr(stream, "left", None) or 0  # only answers with a length tell it before
-            if size > left:
+            if size and size > left:
                 raise ValueError("needs %d bytes, %d are free" % (size, max(left, 0)))
+            if left < 0:
+                raise OSError(_ENOSPC)
             with open(staged, "wb") as file:
                 sha = _copy(stream, file, self.buf)
                 size = file.seek(0, 1)
@@ -2370,7 +2375,8 @@ class _Store:
             head = _head("file", path)
             this = self.packages[self.number - 1]
             what = " of no package"
-            own = known = False
+            own = False
+            known = staged  # for this one, if for none before
             for hit in _hits(self.search, head, self.fold):
                 self.search.seek(hit)
                 wanted = next(self.search)[2]
@@ -2441,8 +2447,8 @@ class _Store:
 
     if _ADVICE:
 
-        def _warn(self):
-            # Says what import takes instead of what was installed.
+        def _warn(self, lines, files):
+            # Says what import takes instead of the files in lines of that kind.
             before = []
             for entry in sys.path:
                 entry = entry.rstrip("/") + "/" if entry else ""
@@ -2452,8 +2458,8 @@ class _Store:
             else:
                 before = []  # who imports from there changes sys.path
             done = None
-            for kind, path, *_ in self._plan():
-                if kind == "get":
+            for kind, path, *_ in lines:
+                if kind == files:
                     if _twin(path):
                         self._hidden(path, self.target + path)
                     path = path.split("/")[0]
@@ -2844,7 +2850,10 @@ if _MANAGE:
                     old = _row(store.old, _key(name))
                     if not old:
                         raise InstallError(name + " is not installed")
-                    asked.append((name, version or _pinned(old[3][3])))
+                    pin = _pinned(old[3][3])
+                    if pin and not version:
+                        print("%s stays at %s: it is pinned" % (name, pin))
+                    asked.append((name, version or pin))
             store.connect(index or indexes, mpy is not False, session)
             store.as_recorded = 2 if mpy is None else 1
             changed = False
@@ -2892,6 +2901,8 @@ if _VERIFY:
                     if why and path not in bad:
                         print(path, why)
                         bad.append(path)
+            if _ADVICE:
+                store._warn(store.lines(check=False), "file")
         return bad
 
 

@@ -123,7 +123,7 @@ TESTS = {
         "verbs/test_what_people_type.py::test_another_type": WORDS,
         "verbs/test_what_people_type.py::test_what_is_not_understood_is_said": WORDS,
     },
-    "boot": {
+    "offline": {
         "verbs/test_verbs.py::test_nothing_changed[pinned-install]": "it asks again",
         "verbs/test_verbs.py::test_nothing_changed_without_hashes[install]": "it asks again",
         "verbs/test_what_people_type.py::test_what_is_pinned_and_in_place_is_not_asked_for": (

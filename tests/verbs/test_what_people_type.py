@@ -103,6 +103,7 @@ REFUSED = [
     ("aioble @ 0.6.1", "a version is exact: aioble@0.6.1"),
     ("aioble@^0.6", "a version is exact: aioble@0.6"),
     ("org/repo", "a repository is github:org/repo"),
+    ("git@github.com:org/repo.git", "git@github.com:org/repo.git is not the name of a package"),
     ("pypi:aioble", PYPI),
     ("fs:/lib/aioble", PYPI),
     ("localhost:8111/p", PYPI),
@@ -115,7 +116,7 @@ REFUSED = [
     ("http://[::1]/a.py", "neither http://HOST nor https://HOST"),
     ("https://example.org/lib.zip", "an archive"),
     ("./lib.tar.gz", "an archive"),
-    ("github:org", "names no file"),
+    ("github:org", "names no file: a repository is github:ORG/REPO"),
     ("github:", "names no file"),
     ("https://example.org:/m.py", "neither http://HOST nor https://HOST"),
     ("https://example.org:abc/m.py", "neither http://HOST nor https://HOST"),
@@ -579,3 +580,48 @@ def test_another_version_is_not_uninstalled(device, net):
     assert "a@1.0" in listed
     device.run(f"import mip\nmip.uninstall({listed!r})", check=True)
     assert device.tree() == {}
+
+
+def test_an_index_without_a_build_for_this_board(device, net):
+    """Of several indexes that are directories, one may have nothing for this architecture."""
+    urls = {"urls": [["p.py", "p.py"]]}
+    put_local(device, "pi/package/py/p/latest.json", json.dumps(urls))
+    put_local(device, "pi/package/py/p/p.py", "p = 1\n")
+    place = device.work / "pi"
+    call = (
+        f"import mip\nmip.install('p', index=['{place}/{{MPY_ARCH}}_{{MPY_VERSION}}', '{place}'])"
+    )
+    device.run(call, check=True)
+    assert device.tree().keys() == {"p.py"}
+
+
+def test_what_stays_because_it_is_pinned(device, net):
+    """upgrade() of a package says that it stays, where the user has pinned it."""
+    net.publish("p", "1")
+    net.publish("p", "2")
+    device.run("import mip\nmip.install('p@1')", check=True)
+    said = "p stays at 1: it is pinned"
+    assert said in device.run("import mip\nmip.upgrade('p')", check=True).lines
+    assert said not in device.run("import mip\nmip.upgrade('p@2')", check=True).lines
+    device.run("import mip\nmip.install('p')", check=True)
+    assert "pinned" not in device.run("import mip\nmip.upgrade('p')", check=True).out
+
+
+def test_from_a_tag_to_the_branch(device, net):
+    """What a version changes to is said; without one it is the latest."""
+    for ref in "v1", "HEAD":
+        net.put(f"{GITHUB}/org/repo/{ref}/package.json", '{"urls": [["m.py", "m.py"]]}')
+        net.put(f"{GITHUB}/org/repo/{ref}/m.py", "m = 1\n")
+    device.run("import mip\nmip.install('github:org/repo@v1')", check=True)
+    said = device.run("import mip\nmip.install('github:org/repo')", check=True).lines
+    assert "github:org/repo v1 -> latest" in said
+
+
+def test_a_path_that_a_package_has_twice(device, net):
+    """The later one's content is there; nothing foreign was replaced, so nothing is said."""
+    net.put(f"{WEB}/p/package.json", '{"urls": [["m.py", "a.py"], ["m.py", "b.py"]]}')
+    net.put(f"{WEB}/p/a.py", "m = 1\n")
+    net.put(f"{WEB}/p/b.py", "m = 2\n")
+    said = device.run(f"import mip\nmip.install('{WEB}/p')", check=True).out
+    assert "Replacing" not in said
+    assert (device.lib / "m.py").read_text() == "m = 2\n"
