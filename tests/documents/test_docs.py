@@ -33,6 +33,7 @@ NOT_RUN = {
         "test_the_authority_of_a_server does"
     ),
     "cp /etc/ssl/certs/ISRG_Root_X1.pem ca.pem": "not every computer has it",
+    "tools/env bash": "what it finds is what commands find here",
 }
 
 
@@ -241,6 +242,17 @@ def test_the_page(name, board, computer):
     """What a page shows can be done in its order, and shows what the page says."""
     problems = follow(name, board, computer)
     assert not problems, "\n\n".join(problems)
+
+
+def test_the_programs_of_a_clone():
+    """tools/env finds the programs that README.md says it finds."""
+    (text,) = re.findall(r"`tools/env bash` starts a shell that finds ([^:]*):", page("README.md"))
+    names = re.findall(r"`([\w-]+)`", text)
+    assert {"micropython", "mip-index"} < set(names)
+    words = [ROOT / "tools" / "env", "bash", "-c", f"command -v {' '.join(names)}"]
+    done = subprocess.run(words, capture_output=True, timeout=60, text=True)
+    directory = ROOT / ".venv" / "bin"
+    assert done.stdout.split() == [str(directory / name) for name in names]
 
 
 def test_the_authority_of_a_server(authority, secure_server):
