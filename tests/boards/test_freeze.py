@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import size
-from folders import ROOT
+from folders import RESET, ROOT
 from mip_index import server as mip_server
+
+DOCUMENT = ROOT / "docs" / "firmware.md"
 
 MODULES = ["mip/__init__.py", "mip/__main__.py"]
 LIBRARY = MODULES[:1]
@@ -120,7 +122,7 @@ def targets(files):
 
 def documented(start):
     """The programs in docs/firmware.md that start so."""
-    text = (ROOT / "docs" / "firmware.md").read_text(encoding="utf-8")
+    text = DOCUMENT.read_text(encoding="utf-8")
     programs = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return [program for program in programs if program.startswith(start)]
 
@@ -234,11 +236,38 @@ def test_a_copied_one_goes_first(device):
 
 
 def test_update(device, site):
-    """The documentation's program leaves a board as it is, or has it as the index is."""
-    (program,) = documented("import mip\n\nmip.cafile")
+    """The documentation's program leaves a board as it is, or has it as the index is.
+
+    Then it resets the board, and only then.
+    """
+    (program,) = documented("import machine\nimport mip\n\nmip.cafile")
+    path = [device.path, RESET]
     device.mip("install", "-i", site.url, "crc", check=True)
     before = device.tree(everything=True)
-    failed = device.run(f"{program}\nupdate({site.url + '/nothing'!r})", check=True)
+    failed = device.run(f"{program}\nupdate({site.url + '/nothing'!r})", path=path, check=True)
     assert failed.lines[-1].startswith("still at the old version: ")
     assert device.tree(everything=True) == before
-    assert device.run(f"{program}\nupdate({site.url!r})", check=True).lines[-1] == "Done"
+    update = f"{program}\nupdate({site.url!r})"
+    assert device.run(update, path=path, check=True).lines[-1] == "Done"
+    (device.lib / "crc.mpy").write_bytes(b"")
+    assert device.run(update, path=path).status == -9  # as the reset of the tests ends
+    assert device.tree(everything=True) == before
+
+
+def test_which_mip_runs(device):
+    """A frozen mip has the name that the documentation says, and one in /lib has another."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (shown,) = re.findall(r">>> mip.__file__\n'(.*)'\n", text)
+    code = "import mip; print(mip.__file__)"
+    assert device.upstream().run(code, check=True).lines == [shown]
+    assert device.run(code, check=True).lines[0].startswith("/")
+
+
+def test_all_but_one():
+    """The words that the documentation lists are all but the one that it is about."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (kept, words) = re.findall(
+        r"Without `(\w+)`, a pinned.*?`without=\"(.*?)\"`", text, re.DOTALL
+    )[0]
+    assert words.split() == [word for word in size.switches() if word != kept]
+    assert kept in size.switches()
