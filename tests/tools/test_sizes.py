@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import bench_report
 import pytest
@@ -38,6 +39,30 @@ def test_above_and_below_a_budget():
     """The page says how far a size is from a budget, and on which side."""
     assert sizes_page.distance(17000, 16384) == "616 bytes over"
     assert sizes_page.distance(15000, 16384) == "1,384 bytes below"
+
+
+# A session of a board that is not online.
+OFFLINE = """
+import mip
+
+class Session:
+    def get(self, url):
+        raise OSError(-2)
+
+"""
+
+
+@pytest.mark.parametrize("without", ["retries", "retries advice"])
+def test_an_error_with_and_without_advice(device, tmp_path, without):
+    """The page shows what an error says in both builds."""
+    size.compile_modules(tmp_path / "build", without=without)
+    code = OFFLINE + "mip.install('github:ORG/REPO', session=Session())"
+    error = device.run(code, path=tmp_path / "build").lines[-1]
+    shown = sizes_page.TEXT.replace("\n  ", " ")
+    ((short, long),) = re.findall(r"`(\S+ OSError \S+)` in place of `([^`]+)`", shown)
+    if "advice" not in without:
+        short = long.replace("https://...", short.split(": ")[0])
+    assert error == f"InstallError: {short}"
 
 
 # --- tools/dev/size.py ---

@@ -31,10 +31,10 @@ connections.
 
 ## The menu
 
-Each row but the first and the last is a switch at the top of `mip/__init__.py`. `without=` in a
-manifest takes their names, or `"all"`:
-[firmware.md](firmware.md#what-a-build-can-do-without) shows how. What a build leaves out takes no
-byte in it. A verb that was left out raises an error that says so.
+Each row between the first and the last is a part that `without=` can leave out. In a manifest it
+takes these words, or `"all"`: [firmware.md](firmware.md#what-a-build-can-do-without) shows how.
+They are the switches at the top of `mip/__init__.py`. Code that is left out takes no space. A verb
+that was left out raises an error that says so.
 
 | without | what is left out | bytes | RAM, loaded | RAM, frozen |
 | --- | --- | ---: | ---: | ---: |
@@ -50,16 +50,21 @@ frozen it was not measured.
 - `all` still installs from every source, all or nothing, checks hashes, keeps the record, and
   recovers from power cuts. Another build can list, verify and upgrade what it has installed.
 - Without `pages`, capitals as in `GitHub:` are not understood either, and a wrong prefix is a URL.
-- An error without `advice` is short: `[Errno 28] ENOSPC` in place of `the disk is full`.
+- Without `advice` an error has the type and the number that Python gives it, and does not name the
+  package: `https://raw.githubusercontent.com/ORG/REPO/HEAD/package.json: OSError -2` in place of
+  `github:ORG/REPO: https://...: the host is not known: is the board online?`. A full disk is
+  `OSError 28`.
 - Certificates (300 bytes), FAT (190), and pins by hash (40) have no switch: they save little.
 
 ## Which build for which board
 
-| board | build | bytes | in `bundle-networking` |
+Take the last row that fits.
+
+| board | build | bytes | growth of `bundle-networking` |
 | --- | --- | ---: | ---: |
 {boards}
-The last column is by how much `bundle-networking` grows, in bytes of .mpy: this mip replaces
-upstream's, which has {mip:,} bytes. `requests` stays in the bundle for programs.
+Both columns are bytes of .mpy. In `bundle-networking` this mip replaces upstream's, which has
+{mip:,} bytes. `requests` stays in the bundle for programs.
 
 Names of functions, parameters and attributes cost bytes, and so do messages. Comments, docstrings
 and names of local variables do not.
@@ -75,8 +80,12 @@ BOARDS = (
     ("any, with flash to spare", ""),
     ("any but a Unix port", "unix"),
     ("one that installs source, or bytecode that is known to fit", "unix native"),
-    ("one of a fleet, where only a program calls mip", "unix search pages verify"),
+    ("one of a fleet, where only a program calls mip", "unix search pages"),
     ("ESP8266, and any where each kilobyte counts", "all"),
+    (
+        "the same, if pinned packages that are in place must need no network",
+        "search verify manage native ahead retries pages advice unix",
+    ),
 )
 
 
