@@ -221,11 +221,16 @@ def test_the_guide(author, net, monkeypatch):
             if not command.startswith(ELSEWHERE):
                 author.run(command, output)
                 done.add(command)
-    assert len(done) == 16, sorted(done)
+    assert len(done) == 17, sorted(done)
     files = author.installed()
     assert build_of(files["vector.mpy"]) == "x64_6.3"
     assert {"hello.mpy", "phrases/english.json"} <= set(files)
     assert author.run_on_the_board("import hello") == ["Hello!"]
+    (command,) = re.findall(r"`(tools/env micropython -m mip install [^`]*)`", GUIDE)
+    command = command.replace("PATH", str(author.place)).replace("/tmp", str(author.place))
+    status, said = shell(command, ROOT, os.environ)
+    assert (status, said.splitlines()[-1]) == (0, "Done"), said
+    assert (author.place / "lib" / "hello.mpy").read_bytes() == files["hello.mpy"]
 
     net.connect(monkeypatch, tls=False)
     (url,) = re.findall(r"mpremote mip install --index (\S+) vector`", GUIDE)
@@ -253,7 +258,7 @@ def test_the_names_of_the_guide():
     options = set(
         re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub(r"```.*?```", "", GUIDE, flags=re.S))
     )
-    for option in options - {"--help", "--spec", "--index", "--include", "--exclude"}:
+    for option in options - {"--help", "--spec", "--index", "--target", "--include", "--exclude"}:
         assert f'"{option}"' in text, option
 
 
@@ -320,13 +325,14 @@ def test_the_workflow_that_publishes(tmp_path, empty, device):
     git("add", ".", cwd=work)
     git("commit", "-qm", "one", cwd=work)
     git("push", "-q", "origin", "main", cwd=work)
-    (command,) = [command for command, _ in commands() if command.startswith("git switch")]
+    begin = [command for command, _ in commands() if command.startswith("git switch")]
     named = {
         f"GIT_{role}_{what}": "t" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
     }
-    status, said = shell(command, work, {**environment, **named})
-    assert status == 0, said
-    git("switch", "-q", "main", cwd=work)
+    for command in begin:
+        status, said = shell(command, work, {**environment, **named})
+        assert status == 0, said
+    assert git("branch", "--show-current", cwd=work) == "main\n"
     for version in "1.0", "1.0", "1.1":
         write_simple(work / "packages" / "hello", version, text=f"print({version!r})\n")
         if version == "1.0":
