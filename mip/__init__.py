@@ -1270,12 +1270,14 @@ def _copy(stream, file, buf):
 
 def _sha(path, buf):
     """The sha256 of the file at `path`; None where nothing is, "" for a directory."""
-    kind = _type(path)
-    if kind & _DIRECTORY:
-        return ""
-    if kind:
+    try:
         with open(path, "rb") as file:
             return _copy(file, None, buf)
+    except OSError:  # asked for afterwards: as a rule it is there
+        kind = _type(path)
+        if kind and not kind & _DIRECTORY:
+            raise
+        return "" if kind else None
 
 
 def _matches(sha, wanted):
@@ -1403,7 +1405,7 @@ class _Store:
         self.dirs = self.count = self.deps = 0
         # What is being written, plan or new: the file, what is yet to be written, how many bytes
         # were, and their sha256.
-        self.out = self.sum = None
+        self.out = self.sum = self.same = None
         self.batch = b""
         self.end = 0
         # Staging. coming: where the plan goes on behind the files ahead; line: its next one, if it
@@ -1625,7 +1627,7 @@ class _Store:
         while True:
             if wanted:
                 self._resolve(wanted)
-            self._create("new", _FORMAT)
+            self._create("new", _FORMAT, self.search)
             self._keep(gone)
             if wanted:
                 self._stage()
@@ -2120,7 +2122,10 @@ class _Store:
 
     # ---- what is being written
 
-    def _create(self, name, first):
+    def _create(self, name, first, same=()):
+        # same: lines that it may come out as; nothing is written until it differs. It is made all
+        # the same: on FAT its name is in the same half of a sector then as that of the record.
+        self.same = same
         self.out = self._open(self.meta + name, "wb")
         self.batch = first
         self.end = 0
@@ -2134,13 +2139,43 @@ class _Store:
             self._flush(size // _SECTOR * _SECTOR if self.fold else size)
 
     def _flush(self, size):
-        self.sum.update(self.batch[:size])
-        _write(self.out, self.batch[:size])
+        data = self.batch[:size]
+        if self.same:
+            self.same.file.seek(self.end)
+            if self.same.file.read(size) != data:
+                self._differs()
+                return
+        else:
+            self.sum.update(data)
+            _write(self.out, data)
         self.end += size
         self.batch = self.batch[size:]
 
+    def _differs(self):
+        # What was the same so far is written.
+        rest = self.batch
+        end = self.end
+        self.same = self.batch = b""
+        self.end = 0
+        self._take(0, end)
+        self._add(rest)
+
+    def _take(self, place, stop):
+        # Copies a part of the record to the coming one.
+        file = self.search.file
+        while place < stop:
+            file.seek(place)
+            data = file.read(min(stop - place, _BUFFER))
+            if not data:
+                raise OSError(_EIO)
+            place += len(data)
+            self._add(data)
+
     def _finish(self):
-        self._flush(len(self.batch))
+        if self.same and (self.staged or self.end + len(self.batch) != self.same.size):
+            self._differs()
+        while self.batch:
+            self._flush(len(self.batch))
         out = self.out
         self.out = None
         out.close()
@@ -2220,14 +2255,7 @@ class _Store:
         for key, place, stop, _ in self.old:
             stays = key in self.staying if gone is None else key not in gone
             if stays and not _row(self.packages, key):
-                file = self.search.file
-                file.seek(place)
-                while place < stop:
-                    data = file.read(min(stop - place, _BUFFER))
-                    if not data:
-                        raise OSError(_EIO)
-                    place += len(data)
-                    self._add(data)
+                self._take(place, stop)
 
     def _look_ahead(self):
         # Finds out what there is of the next files, as things are, and asks for those that are
@@ -2421,18 +2449,12 @@ class _Store:
         # Returns whether there is something to commit. What the renames may need is free, see
         # _save().
         self._finish()
+        if self.same:
+            return False
         self.doing = self.meta + "new"
-        new = _sha(self.doing, self.buf)
-        if new != _hex(self.sum):
+        if _sha(self.doing, self.buf) != _hex(self.sum):
             raise ValueError("the disk does not keep what is written to it")
         self._close()
-        if (
-            not self.staged
-            and self.search
-            and self.search.size == self.end
-            and new == _sha(self.meta + "record", self.buf)
-        ):
-            return False
         if _UNIX and self.lock:
             self._dropped(self._may_go)
             self._close()
