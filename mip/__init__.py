@@ -110,24 +110,18 @@ _DISK = const((13, 21, 28, 30, 31, 36))  # those of all file systems when they d
 _FULL = const((28, 30, 36, 51, 69))  # those of them that are no fault of the file
 _DENIED = const((1, 13, 30))  # EPERM, EACCES, EROFS
 _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
-# What other errno values mean to people.
-_WORDS = const(
-    (
-        ((13,), "may not be written to, or a directory of FAT is full"),
-        ((20, 54), "a file is where a directory must be: remove it"),
-        ((21, 31), "is a directory: remove it"),
-        ((28,), "the disk is full"),
-        ((30,), "the disk cannot be written to"),
-        ((36,), "the disk is too full for the name"),
-        ((111,), "the server refused the connection"),
-        ((-2,), "the host is not known: is the board online?"),
-        (
-            (-40, -28288, -30592),
-            "no TLS version in common, no such host there, or it wants a certificate",
-        ),
-        ((-257, -29184), "there is no TLS at that port"),
-    )
-)
+# What other errno values mean to people. One text takes a kilobyte less of RAM than tuples.
+_WORDS = const("""\
+13=may not be written to, or a directory of FAT is full
+20 54=a file is where a directory must be: remove it
+21 31 39=is a directory: remove it
+28=the disk is full
+30=the disk cannot be written to
+36=the disk is too full for the name
+111=the server refused the connection
+-2=the host is not known: is the board online?
+-40 -28288 -30592=no TLS version in common, no such host there, or it wants a certificate
+-257 -29184=there is no TLS at that port""")
 _MISSING = const((2, 20, 44, 54))  # errno values where nothing is: ENOENT, ENOTDIR
 _UNDER_WAY = const((36, 115, 119))  # EINPROGRESS of macOS, of Linux and lwIP, of ESP32
 _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
@@ -140,6 +134,7 @@ _DIRECTORY = const(0x4000)  # the type bit of os.stat()
 _EIO = const(5)
 _IS_DIRECTORY = const((21, 31))
 _ENOMEM = const(12)
+_ENOTDIR = const(20)
 _ENOSPC = const(28)
 _EADDRINUSE = const(98)
 _ECONNRESET = const(104)
@@ -162,9 +157,19 @@ if not (_SEARCH and _VERIFY and _MANAGE):
 # ---- 2. the HTTP session ---------------------------------------------------------------
 
 
+# What idle() has raised in this call: it is not called again, so that mip can clear up.
+_raised = []
+
+
 def _rest():
-    if idle:
-        idle()
+    if idle and not _raised:
+        try:
+            idle()
+        except BaseException as e:
+            _raised.append(e)
+            if isinstance(e, StopIteration):  # which would end a loop
+                raise ValueError("idle() raised StopIteration")
+            raise
 
 
 def _wait(seconds, poll=None):
@@ -807,7 +812,7 @@ def _parse(text, version=None):
         version = text[at + 1 :]
         text = text[:at]
     version, own = _unpin(str(version or ""))
-    if not text or _control(text + version):
+    if not text or "?" in text or _control(text + version):
         raise ValueError("%r names no package" % text)
     if "://" in text:
         place, text = _split(text)
@@ -1211,8 +1216,9 @@ if _ADVICE:
         if code in _NO_MEMORY:
             return "out of memory, with %d bytes free" % gc.mem_free()
         if isinstance(e, OSError):
-            for codes, words in _WORDS:
-                if code in codes:
+            for line in _WORDS.split("\n"):
+                codes, words = line.split("=")
+                if str(code) in codes.split():
                     return words
             if code in _PASSING:
                 if code > 400:
@@ -1283,6 +1289,16 @@ def _sha(path, buf):
 def _matches(sha, wanted):
     """Whether a sha256 is the one that is wanted, of which the beginning may be all."""
     return sha and wanted and sha.startswith(wanted)
+
+
+if _ADVICE or _VERIFY:
+
+    def _wanted(lines, path, sha, fold):
+        """Whether a package of a record has the file `path` with this sha256."""
+        for hit in _hits(lines, _head("file", path), fold):
+            lines.seek(hit)
+            if _matches(sha, next(lines)[2]):
+                return True
 
 
 def _where(line, index):
@@ -1420,6 +1436,7 @@ class _Store:
         if _busy:
             raise InstallError("%s: another call of mip is at work" % self.target)
         _busy.append(self.target)
+        _raised.clear()
         try:
             if self.target:
                 self.target = self.doing = self.target.rstrip("/") + "/"
@@ -1575,7 +1592,7 @@ class _Store:
             url = url.rstrip("/")
             self.indexes.append(url)
             _split(url)
-            if "://" not in url and "{" not in url and not _type(url):
+            if "://" not in url and "{" not in url and not _type(url) and not self.as_recorded:
                 raise InstallError(
                     "there is no index %r: a URL begins with https://; several packages are a list"
                     % url
@@ -1845,7 +1862,7 @@ class _Store:
         name = self.doing = package[_NAMED]
         self.directory = ""
         package[_PLANNED] = self.end + len(self.batch)
-        self._add(_line("planned", name, None))
+        self._put("planned", name, None)
         if _OFFLINE and self._is_there(package):
             return
         if _twin(name):
@@ -1926,11 +1943,11 @@ class _Store:
                 while self.search.place < stop:
                     kind, path, sha, *_ = next(self.search)
                     if there and kind == "dep":
-                        self._add(_line(kind, path, sha))
+                        self._put(kind, path, sha)
                         self._need(path, sha, package[_KEYED])
                     elif there and kind == "file":
                         self._file(path, sha, None)
-                    elif kind == "file" and _sha(self.target + path, self.buf) != sha:
+                    elif kind == "file" and not _matches(_sha(self.target + path, self.buf), sha):
                         return False
                 if there:
                     package[_SAID] = version
@@ -2058,7 +2075,7 @@ class _Store:
             own = package[_VERSION]
         if _ADVICE:
             self._plain(package, name, _unpin(own)[1])
-        self._add(_line("dep", _shown(name), own))
+        self._put("dep", _shown(name), own)
         self._need(name, own, package[_KEYED])
 
     def _source(self, package, url):
@@ -2087,11 +2104,8 @@ class _Store:
                 there = _above(there)
                 self.dirs += 1
             if there != above:
-                self._add(_line("dir", above, there))
-        line = _line("get", path, hash, url)
-        if len(line) > _LINE_SIZE:
-            raise ValueError("the URL of %s is too long" % path)
-        self._add(line)
+                self._put("dir", above, there)
+        self._put("get", path, hash, url)
 
     if _ADVICE:
 
@@ -2130,6 +2144,13 @@ class _Store:
         self.batch = first
         self.end = 0
         self.sum = sha256()
+
+    def _put(self, *values):
+        # A line, if it is one that _Lines takes.
+        line = _line(*values)
+        if len(line) > _LINE_SIZE or line.count(b"[") > _NESTED:
+            raise ValueError("the name, version or URL of %s is too long" % values[1])
+        self._add(line)
 
     def _add(self, data):
         # On FAT in batches, because it has one buffer for what is read and what is written.
@@ -2215,12 +2236,12 @@ class _Store:
             if line[0] == "planned":
                 self._turn()
             elif line[0] == "dep":
-                self._add(_line(*line))
+                self._put(*line)
             elif line[0] == "get":
                 number += 1
                 sha = self._stage_file(line, number)
                 if sha:
-                    self._add(_line("file", line[1], sha))
+                    self._put("file", line[1], sha)
                 elif len(missing) < _ENTRY:
                     if not missing:
                         first = self.packages[self.number - 1]
@@ -2248,7 +2269,7 @@ class _Store:
             index = None
         elif asked and asked[0] == "#" and said:
             asked = said + asked
-        self._add(_line("package", name, version, asked, index, *form))
+        self._put("package", name, version, asked, index, *form)
 
     def _keep(self, gone):
         # Copies to the coming record, as they are, the packages of the old one that stay.
@@ -2303,15 +2324,25 @@ class _Store:
         fits = _matches(here, line[2])
         later = here and not fits and not early and self._comes_later(path, line[2])
         if later and line[2]:
-            if not _hits(self.search, _line("file", path, line[2])[:-3], self.fold):
-                print("%s stays that of %s" % (place, later))
-            here = line[2]
             fits = True
+            here = line[2]
+            hits = _hits(self.search, _line("file", path, here)[:-3], self.fold)
+            if hits:
+                self.search.seek(hits[0])
+                here = next(self.search)[2]
+            else:
+                print("%s stays that of %s" % (place, later))
         print("Exists:" if fits else "Copying:", "[%d/%d]" % (number, self.count), place)
         if fits:
             self.doing = place
+            staged = self._staged(path)
             if not later:
-                self._check(path, self._staged(path) if early else place)
+                self._check(path, staged if early else place)
+            if early:
+                self.staged = True
+            elif not self.fold and _type(staged):  # somebody has left it
+                self.doing = staged
+                os.remove(staged)
             return here
         if _above(path) != self.directory:
             self._make_directory(_above(path))
@@ -2409,11 +2440,11 @@ class _Store:
                 self.search.seek(hit)
                 wanted = next(self.search)[2]
                 owner = self._owner(hit)
-                if wanted == old and not _row(self.packages, owner[0]):
+                if _matches(old, wanted) and not _row(self.packages, owner[0]):
                     what = " of " + owner[3][1]
                     known = False
                     break
-                known = known or wanted == old
+                known = known or _matches(old, wanted)
                 own = own or known and owner[0] == this[_KEYED]
                 what = ", which was changed"
             else:
@@ -2504,6 +2535,8 @@ class _Store:
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
         # a power cut, it goes on where it was.
         self.state = _COMMITTED
+        for _ in self._coming() if self.recovering else ():
+            pass  # it is as mip wrote it
         for kind, name, *_ in self._plan():
             if kind == "planned" and self.recovering:
                 self.packages.append([_key(name)])
@@ -2517,22 +2550,33 @@ class _Store:
         self._move(self._present(self.meta + "new"), self.doing)
         self.state = _DONE
 
+    def _coming(self):
+        return self.lines(self._present(self.meta + "new")[len(self.meta) :])
+
     def _dropped(self, do):
         # Calls do(path, sha256) for the files of the record that the coming one has not. What is
         # of a package that stays, is there; without packages of this run all are looked at.
-        coming = self._present(self.meta + "new")
-        new = self.lines(coming[len(self.meta) :])
-        for _ in new if self.recovering else ():
-            pass  # it is as mip wrote it
+        new = self._coming()
+        plan = self._plan()
         lines = self.lines(check=False)
+        other = self.lines(check=False)
         for key, start, stop, line in self.old:
             there = new.has(_head("package", line[1]), False)
             if not there or not self.packages or _row(self.packages, key):
                 lines.seek(start)
                 while lines.place < stop:
                     kind, name, sha, *_ = next(lines)
-                    if kind == "file" and not new.has(_head(kind, name), self.fold):
+                    head = _head(kind, name)
+                    if kind == "file" and not new.has(head, self.fold):
                         do(name, sha)
+                    elif (
+                        _MANAGE
+                        and kind == "file"
+                        and self.state == _COMMITTED
+                        and plan
+                        and not plan.has(_head("get", name), self.fold)
+                    ):
+                        self._left(name, sha, _hits(other, head, self.fold), other)
 
     def _settle(self, staged, path):
         # What was staged comes to its place.
@@ -2567,10 +2611,9 @@ class _Store:
         # Removes a file that no package has any more.
         place = self.target + path
         here = _sha(place, self.buf)
-        if here and here != sha:
-            line = _line("file", path, here)  # of another package, which has it otherwise
-            if not _hits(self.lines(check=False), line, self.fold):
-                print("Removing %s, which was changed" % place)
+        # Another package may have it otherwise.
+        if _ADVICE and here and not _wanted(self.lines(check=False), path, here, self.fold):
+            print("Removing %s, which was changed" % place)
         self.doing = place
         if here:
             os.remove(place)
@@ -2612,19 +2655,25 @@ class _Store:
         except OSError as e:
             if e.args[0] not in _MISSING:
                 raise
-        if names and not left or not names and not _type(self.meta[:-1]):
+        if not names:
+            self.doing = self.meta[:-1]
+            left = _type(self.doing)
+            if left and not left & _DIRECTORY:
+                raise OSError(_ENOTDIR)
+        if not left:
             return
         self.recovering = True
         self.fold = _type(self.target + ".MIP") > 0
         # Before it writes, and not earlier, littlefs mends a rename that was interrupted; and only
         # when something is written a rename finds the room that there is again.
+        self.doing = self.meta + "none"
         try:
-            with open(self.meta + "none", "wb") as file:
+            with open(self.doing, "wb") as file:
                 file.write(b"1")
         except OSError as e:
             if e.args[0] not in _FULL:
                 raise
-        _remove(self.meta + "none")
+        _remove(self.doing)
         for _ in self._plan():
             pass  # it is as mip wrote it
         if self._present(self.meta + "next"):
@@ -2672,7 +2721,7 @@ class _Store:
                     _remove(self.target + path + "~mip")
         for kind, path, *above in self._plan():
             if kind == "dir":
-                _prune(self.target + path + "/", self.target + above[0])
+                _prune(self.target + path + "/", self.target + (above[0] or ""))
 
     def _clear(self):
         # Removes all but the record; the reserve last, because without it what is there is
@@ -2756,13 +2805,18 @@ class _Store:
         def _left(self, path, sha, hits, lines):
             # Says which package is left with the file of another one that goes.
             left = None
-            if _sha(self.target + path, self.buf) == sha:
+            here = _sha(self.target + path, self.buf)
+            if _matches(here, sha):
                 for hit in hits:
                     lines.seek(hit)
                     wanted = next(lines)[2]
                     owner = self._owner(hit)
-                    if _short(owner[0])[:8] not in self.removal:
-                        if wanted == sha:
+                    if not (
+                        _row(self.packages, owner[0])
+                        or self.removal
+                        and _short(owner[0])[:8] in self.removal
+                    ):
+                        if _matches(here, wanted):
                             return
                         left = owner[3][1]
             if left:
@@ -2873,11 +2927,11 @@ if _MANAGE:
                     if not old:
                         raise InstallError(name + " is not installed")
                     pin = _pinned(old[3][3])
-                    if pin and not version:
+                    if pin and not version and not _is_place(name):
                         print("%s stays at %s: it is pinned" % (name, pin))
                     asked.append((name, version or pin))
-            store.connect(index or indexes, mpy is not False, session)
             store.as_recorded = 2 if mpy is None else 1
+            store.connect(index or indexes, mpy is not False, session)
             changed = False
             if asked or package is None and store.old:
                 changed = store.change(asked, None if package is None else ())
@@ -2913,10 +2967,7 @@ if _VERIFY:
                 if kind == "file":
                     path = store.target + name
                     sha = _sha(path, store.buf)
-                    wanted = sha == rest[0]
-                    if sha and not wanted:
-                        wanted = _hits(others, _line(kind, name, sha), store.fold)
-                    if wanted:
+                    if _matches(sha, rest[0]) or sha and _wanted(others, name, sha, store.fold):
                         why = name.endswith(".mpy") and _unloadable(path)
                     else:
                         why = "differs" if sha else "is missing"

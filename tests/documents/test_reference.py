@@ -181,6 +181,7 @@ def test_the_files_of_mip():
 NOT_LIMITS = {
     "_REDIRECTS": "statuses",
     "_PART": "how a line is read",
+    "_ENOTDIR": "an error of a disk",
     "_BLOCK": "how lines are read",
     "_SECTOR": "how lines are written",
     "_YEAR": "from when a clock may be right",
@@ -260,6 +261,10 @@ JOINTS = (
 )
 
 
+# The errno values in front of what they mean, in a text with a line for each meaning.
+ERRORS = re.compile(r"^[-\d ]+=")
+
+
 def texts(tree):
     """The texts in a program that may be a part of a message, in their order."""
     documentation = {
@@ -275,15 +280,17 @@ def texts(tree):
         or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print")
         for part in ast.walk(node)
     }
-    return [
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and id(node) not in documentation
-        and (" " in node.value or id(node) in told)
-        and not node.value.startswith("usage: ")
-    ]
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        if id(node) in documentation or node.value.startswith("usage: "):
+            continue
+        if ERRORS.match(node.value):
+            found += [ERRORS.sub("", line) for line in node.value.split("\n")]
+        elif " " in node.value or id(node) in told:
+            found.append(node.value)
+    return found
 
 
 def fixed(text):

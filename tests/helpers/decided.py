@@ -22,6 +22,9 @@ class Decided(ast.NodeTransformer):
         if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And):
             values = [self._value(part) for part in test.values]
             return False if False in values else None if None in values else True
+        if isinstance(test, ast.BoolOp):
+            values = [self._value(part) for part in test.values]
+            return True if True in values else None if None in values else False
         return None
 
     def visit_If(self, node):

@@ -477,6 +477,122 @@ def test_a_damaged_plan_of_an_interrupted_run(device, tmp_path, kind):
     assert int(tried) > 20
 
 
+# Cuts the power at each write of an upgrade, tears the coming record, and calls a verb.
+TORN = """
+import json, sys
+import scene
+
+with open(sys.argv[1]) as file:
+    kind, before, after = json.load(file)
+stage = scene.Scene(kind)
+for step in before + after:
+    stage.step(*step)
+tried = 0
+for cut in scene.cuts(stage, "upgrade"):
+    cut.mount()
+    new = scene.read(scene.LIB + "/.mip/new")
+    if new and not scene.exists(scene.LIB + "/.mip/room"):
+        tried += 1
+        scene.write(scene.LIB + "/.mip/new", new[:-5])
+        there = scene.disk()
+        error = scene.tell(scene.call("list"))["error"]
+        if "/.mip/new: damaged" not in (error or "") or scene.disk() != there:
+            scene.show(kind, cut.count, error)
+    cut.close()
+scene.show(tried)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_torn_record_that_comes_is_not_acted_on(device, tmp_path, kind):
+    """It is looked at before any file is moved."""
+    after = [publish("p", {"p.py": "new p", "d/t.py": "t"}, "2")]
+    script = tmp_path / "torn.json"
+    script.write_text(json.dumps([kind, INSTALLED, after]))
+    *wrong, tried = device.run(TORN, script, heap="32m", check=True).lines
+    assert not wrong
+    assert int(tried) > 2
+
+
+# --- What somebody has left ---
+
+
+def left_rows():
+    """Files that a run would stage are there before it: {path: text}."""
+    staged = {"torn": "torn", "what was asked for": "a 1", "empty": ""}
+    for kind in KINDS:
+        for name, text in staged.items():
+            for packages in ("a",), ("a", "b"):
+                steps = [publish("a", {"a.py": "a 1", "n.py": "1"}), publish("b", {"b.py": "b"})]
+                steps += [install(*packages), put(f"{LIB}/a.py~mip", text)]
+                if name == "what was asked for" and len(packages) > 1 and kind == "lfs2":
+                    steps.append(put(f"{LIB}/a.py", "changed"))
+                steps += [publish("a", {"a.py": "a 1", "n.py": "2"}, "2"), install(*packages)]
+                yield f"{kind}, {name}, {packages}", kind, [*steps, remove(f"{LIB}/a.py~mip")]
+
+
+def test_a_file_that_somebody_has_left_beside(device):
+    """It never takes the place of the right one, and the right one is taken if it is there."""
+
+    def judge(seen):
+        installed, upgraded = seen
+        assert upgraded.error is None
+        assert upgraded.files.get("a.py") == "a 1"
+        assert upgraded.files.get("n.py") == "2"
+        assert upgraded.bad == []
+
+    rows = [(name, kind, steps[:-1]) for name, kind, steps in left_rows()]
+    check(device, rows, judge, sound=False)
+
+
+def test_what_is_in_the_way_of_what_mip_keeps(device):
+    """It is named, and when it has gone all works; what is in no form for a plan is refused."""
+    whole = '["mip", 2]\n["dir", "a", null]\n["end"]\n'
+    rows = []
+    for kind in KINDS:
+        start = [*PACKAGES, install("q")]
+        for name, path, text in (
+            ("none", f"{LIB}/.mip/none", None),
+            (".mip", f"{LIB}/.mip", "a file"),
+            ("plan", f"{LIB}/.mip/plan", whole),
+        ):
+            steps = [*start, remove(path), put(path, text), verb("list")]
+            rows.append((f"{name} {kind}", kind, [*steps, remove(path), install("p")], path))
+
+    def judge(seen, path):
+        _, listed, again = seen
+        assert not listed.error or listed.error.startswith(f"InstallError: {path}: ")
+        assert again.error is None
+
+    check(device, rows, judge, sound=False)
+
+
+LONG_LINES = [
+    ("brackets in a path", publish("p", {"a" + "[" * 17 + ".txt": "x"})),
+    ("brackets in a version", publish("p", {"p.py": "x"}, "1" + "[" * 17, latest=True)),
+    ("a long dependency", publish("p", {"p.py": "x"}, deps=[["./" + "d" * 4070, "1"]])),
+    ("a long path", publish("p", {"/".join(["d" * 99] * 41): "x"})),
+    ("a dependency without a name", publish("p", {"p.py": "x"}, deps=[["?x", ""]])),
+]
+
+
+def test_what_a_package_says_never_spoils_the_record(device):
+    """A line that mip would not read again is refused before it is written."""
+    rows = []
+    for kind in KINDS:
+        for name, package in LONG_LINES:
+            steps = [*PACKAGES, install("q"), package, install("p", deps=False), verb("list")]
+            rows.append((f"{name} {kind}", kind, steps))
+
+    def judge(seen):
+        before, refused, listed = seen
+        assert (refused.error or "").startswith("InstallError: ")
+        assert listed.error is None
+        assert listed.files == before.files
+
+    check(device, rows, judge)
+
+
 # --- What mip 1.0.0 wrote ---
 
 # States in which 1.0.0 was interrupted, and what each ends in: the tree of the target, of which

@@ -222,6 +222,9 @@ def judge_next_version(seen, before, after, may):
     own_hashes(upgraded, "s.py", {"a": "s of a", "b": after.get("s.py")})
     if there != installed.files["s.py"] and there != "s of a" and "s.py" not in before:
         assert upgraded.notes == [REPLACING + "a"]
+    left = there != "s of a" and "s.py" in before and "s.py" not in after
+    said = f"{LIB}/s.py stays for a: install that again"
+    assert upgraded.said.count(said) == left
     assert (again.files, again.notes, again.value) == (upgraded.files, [], False)
     assert without.files == {"s.py": there}
     assert repaired.files == {"s.py": "s of a"}
@@ -231,6 +234,25 @@ def judge_next_version(seen, before, after, may):
 def test_a_shared_path_in_the_next_version(device):
     """A package may change, give up or take up a path that another package lists, too."""
     check(device, next_version_rows(), judge_next_version)
+
+
+def test_a_hash_that_is_recorded_stays_whole(device):
+    """Where an index has 8 digits of a hash, the record keeps all that it has, however often."""
+    rows = []
+    for kind in KINDS:
+        packages = [publish(name, {"x.py": name}, digits=8) for name in "ab"]
+        changes = [publish("b", {"x.py": "a"}, "2", digits=8), install("b"), uninstall("b")]
+        rows.append((kind, kind, [*packages, *2 * [install("a", "b")], *changes]))
+
+    def judge(seen):
+        no_errors(seen)
+        first, again, _, alone = seen
+        assert again.record == first.record
+        own_hashes(again, "x.py", {"a": "a", "b": "b"})
+        assert (alone.files, alone.bad) == ({"x.py": "a"}, [])
+        assert "install that again" not in "".join(alone.said)
+
+    check(device, rows, judge)
 
 
 def test_a_shared_path_of_a_dependency(device):

@@ -550,6 +550,47 @@ def test_an_error_of_idle_is_not_the_documents(device, typed):
     assert "invalid syntax for integer" in text
 
 
+IDLE = """
+import mip, sys
+calls = []
+def idle():
+    calls.append(1)
+    if len(calls) >= int(sys.argv[1]):
+        raise {}
+mip.idle = idle
+try:
+    mip.install(["a", "b"])
+    print("installed")
+except BaseException as e:
+    print(type(e).__name__)
+"""
+
+
+@pytest.mark.parametrize("error", ["StopIteration", "KeyboardInterrupt", "ZeroDivisionError"])
+def test_an_idle_that_always_raises(device, net, error):
+    """Whenever it begins, nothing is left but what was there, or the packages are whole."""
+    for name in "ab":
+        net.publish(name, deps=["c"], kinds=("py",))
+    net.publish("c", kinds=("py",))
+    device.run("import mip\nmip.install('c')", check=True)
+    before = device.tree(everything=True)
+    ended = set()
+    for call in range(1, 60, 2):
+        said = device.run(IDLE.format(error), str(call), check=True).lines[-1]
+        ended.add(said)
+        if said == "installed":
+            break
+        after = device.tree(everything=True)
+        if after != before:  # it was committed
+            device.run("import mip\nmip.recover()", check=True)
+            assert {"a.py", "b.py", "c.py"} <= device.tree().keys(), call
+            break
+    assert ended - {"installed"} == {
+        error if error == "KeyboardInterrupt" else "InstallError",
+    }
+    assert not [path for path in device.tree(everything=True) if "~mip" in path]
+
+
 BAD_CHUNK = """
 import mip
 
