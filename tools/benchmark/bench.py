@@ -322,7 +322,9 @@ def measure(scope, parts, place):
     if "growth" in parts:
         found["growth"] = bench_counts.measure_growth(bench, *scope.growth, say)
     if "builds" in parts:
-        found["builds"] = bench_counts.measure_builds(bench, scope.builds, say)
+        found["builds"] = bench_counts.measure_builds(
+            bench, scope.builds, *scope.ram[1:], say
+        )
     if "peers" in parts:
         found["peers"] = bench_peers.measure(bench, scope.again, scope.rtts, scope.rounds, say)
     for part in parts:

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -189,14 +190,21 @@ def _growth(values):
     return {"few": least, "many": most, "ratio": ratio(most, least)}
 
 
-def measure_builds(bench, builds, say):
+def measure_builds(bench, builds, step, sure, say):
     """Measure builds that do without something.
 
-    builds: what each is without, as for manifest.py; "" is the whole.  say: as bench.say().
+    builds: what each is without, as for manifest.py; "" is the whole.  step, sure: as for
+    bench_device.least().  say: as bench.say().
     Returns what bench.json has under "builds": {"rows": [{"without": words, "bytes": of the .mpy,
-    "loaded": bytes of RAM that are kept after the import, "frozen": likewise, or None}]}.
+    "loaded": bytes of RAM that are kept after the import, "frozen": those of the interpreters that
+    BENCH_BUILDS names, or None}]}. "frozen" is {"kept": bytes of RAM, "import", "install": the
+    least heap for the import, and an install of RAM_FILES files too, "flash": what the image is
+    larger than that of "none"}.
     """
     interpreters = os.environ.get("BENCH_BUILDS")
+    package = bench_site.small_files(RAM_FILES)
+    nothing = bench.place / "nothing-for-builds"
+    nothing.mkdir()
     rows = []
     for words in builds:
         directory = bench.place / f"without-{words}"
@@ -206,7 +214,17 @@ def measure_builds(bench, builds, say):
         row["frozen"] = None
         if interpreters:
             path = os.path.join(interpreters, words or "whole")
-            row["frozen"] = bench.kept(bench_device.Client("ours", ".frozen", path))
+            client = bench_device.Client("ours", ".frozen", path)
+            with bench_site.serve(bench_site.routes([package]), nothing) as server:
+                row["frozen"] = _ram(bench, client, package, server.url, step, sure)
+            row["frozen"]["flash"] = _image(path) - _image(os.path.join(interpreters, "none"))
         rows.append(row)
         say("builds: without {without!r}, {bytes:,} bytes, kept {loaded:,}".format(**row))
     return {"rows": rows}
+
+
+def _image(path):
+    """The bytes of code and data of a program, as `size` of binutils tells them."""
+    told = subprocess.run(["size", path], check=True, capture_output=True, text=True).stdout
+    text, data, *_ = told.splitlines()[1].split()
+    return int(text) + int(data)

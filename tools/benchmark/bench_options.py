@@ -32,8 +32,8 @@ Both run in the same interpreter and install the same packages from the same ser
 What the last six find are counts, no times. BENCH_FROZEN names an interpreter with our mip
 frozen in, for what is compared frozen: MICROPYTHON should then name the same build with
 upstream's. BENCH_UPSTREAM names micropython-lib's sources, for RAM where upstream's is loaded.
-BENCH_BUILDS names a directory of interpreters with builds of mip frozen in: "whole", and each
-called as what it is without.
+BENCH_BUILDS names a directory of interpreters for 32 bits with builds of mip frozen in: "whole",
+each called as what it is without, and "none", which has no mip.
 
 The first number to look at is a ratio: it depends on the machine less than seconds do. Rounds
 alternate between both, ratios are those of medians, and the spread says how far to trust them.

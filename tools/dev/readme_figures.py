@@ -150,15 +150,31 @@ FIGURES = {
 }
 
 
-# Whole commands: each is there once.
-PEERS = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremote", "curl")}
+def _frozen(key):
+    """What the whole mip takes that is frozen into firmware for 32 bits."""
+
+    def figure(found):
+        for row in found["builds"]["rows"]:
+            if not row["without"] and row["frozen"]:
+                return _bytes(row["frozen"][key])
+        raise FigureError("nothing was measured of a mip that is frozen in")
+
+    return figure
+
+
+# Each is there once: whole commands, and what is measured of ours alone.
+SINGLE = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremote", "curl")} | {
+    "frozen-kept": _frozen("kept"),
+    "frozen-few": _frozen("install"),
+    "frozen-flash": _frozen("flash"),
+}
 
 
 def figures(found):
     """Return {name: text} of all figures. found: what bench.json has. Raises FigureError."""
     return {
         f"{name}-{side}": figure(found, side) for name, figure in FIGURES.items() for side in SIDES
-    } | {name: figure(found) for name, figure in PEERS.items()}
+    } | {name: figure(found) for name, figure in SINGLE.items()}
 
 
 def fill(text, values):
