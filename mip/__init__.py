@@ -2396,6 +2396,8 @@ class _Store:
                     # On a full littlefs it counts on below zero.
                     free = disk[3] if disk[3] <= disk[2] else 0
                     self.free = disk[0] * (free - 4 - 2 * self.dirs)
+                    if self.same:  # it may yet be written
+                        self.free -= self.same.size
                 except (AttributeError, OSError):  # not every file system can tell
                     self.block = 1
                     self.free = 1 << 30
