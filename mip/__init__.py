@@ -89,7 +89,6 @@ _PLAN = const(b'["mip", 2]\n')
 _END = const(b'["end"]\n')
 _LINE_SIZE = const(4096)  # bytes of one of them
 _ENTRY_ROOM = const(400)  # bytes that a name takes on a disk at most, besides five times its own
-_UNSAFE = const(b'./, /,/ ,/.mip/,~,\\,:,?,*,",<,>,|,\x7f')  # in a path with slashes around it
 _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is added
 
 _PAUSES = const((1, 4, 10, 0))  # seconds between attempts; 0: none follows
@@ -585,13 +584,13 @@ class Session:
         ports.append(port)
         if not port or not name or "[" in host or not ports[0].isdigit():
             raise ValueError(_NEITHER)
-        head = " HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity\r\n" % host
+        head = "HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity" % host
         for key, headers in self.headers.items():
             if key.lower() == (name if scheme == "https:" else "http://" + name):
                 for header in headers.items():
                     # Else one with the end of a line would be another one.
-                    head += _printable("%s: %s" % header) + "\r\n"
-        link.head = (head + "\r\n").encode()
+                    head += "\r\n" + _printable("%s: %s" % header)
+        link.head = head = (" %s\r\n\r\n" % head).encode()  # the text is not kept
         gc.collect()  # so that what stays lies together: TLS needs 3 KB in one piece
         addresses = ()
         trouble = OSError(_UNKNOWN)
@@ -1093,18 +1092,20 @@ def _write(file, data):
 def _clean(path):
     """The one spelling of a destination; ValueError where a package may put no file: `~` is for
     what is staged, and for FAT's short names; what FAT refuses is refused everywhere."""
-    # In bytes: to make a text is to look for it among all names, and `in` is fastest for bytes.
+    # `in` is fastest for texts, and what this makes is not kept: it is done for each file.
     parts = [part for part in path.encode().split(b"/") if part not in (b"", b".")]
-    clean = b"/".join(parts)
-    data = b"/%s/" % clean.lower()
-    bad = len(data) < 3 or path[-1] == "/" or min(data) < 32
-    for part in _UNSAFE.split(b","):
+    clean = b"/".join(parts).decode()
+    data = "/%s/" % clean.lower()
+    bad = len(data) < 3 or path[-1] == "/" or _control(clean)
+    for part in "./", " /", "/ ", "/.mip/":
         bad = bad or part in data
+    for c in '~\\:?*"<>|':
+        bad = bad or c in data
     for part in parts:
         bad = bad or len(part) > _NAME
     if bad:
         raise ValueError("%r is a URL or an unsafe path" % path)
-    return clean.decode()
+    return clean
 
 
 def _twin(path):
@@ -1402,15 +1403,14 @@ class _Store:
         # twice, and in one piece.
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
-        # session. missing: whether there was no target to be alone in. fold: whether letter case
-        # is folded. recovered: whether an uninstall was finished. changed: whether a file was;
-        # staged: whether one is to be. as_recorded: 1 for an upgrade, 2 if source is fetched where
-        # it was asked for.
+        # session. fold: whether letter case is folded. recovered: whether an uninstall was
+        # finished. changed: whether a file was; staged: whether one is to be. as_recorded: 1 for an
+        # upgrade, 2 if source is fetched where it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
         self.new = new
         self.fold = self.recovering = self.recovered = False
-        self.missing = self.changed = self.staged = self.as_recorded = False
+        self.changed = self.staged = self.as_recorded = False
         self.with_deps = True
         self.state = 0
         # Resolving. upgrading: whether packages that are not needed any more go. again: whether
@@ -1521,8 +1521,7 @@ class _Store:
             if sys.platform != "linux":
                 return
             path = self.target[:-1] or "/"  # FAT takes no slash at the end
-            self.missing = not _type(path)
-            inode, device = (0, 0) if self.missing else os.stat(path)[1:3]
+            inode, device = os.stat(path)[1:3] if _type(path) else (0, 0)
             if inode:
                 try:
                     import usocket
@@ -1630,9 +1629,10 @@ class _Store:
         except BaseException:
             _prune(self.meta, self.made)
             raise
-        if _UNIX and self.missing:
+        if _UNIX and not self.lock:
             self._alone()
-            self.look()  # another process may have made it meanwhile
+            if self.lock:
+                self.look()  # another process may have made it meanwhile
         self.state = _BEGUN  # not before: what another process has there is not ours to clear
         self.fold = _type(self.target + ".MIP") > 0
         self.search = self.lines(check=False)
@@ -2335,14 +2335,13 @@ class _Store:
         print("Exists:" if fits else "Copying:", "[%d/%d]" % (number, self.count), place)
         if fits:
             self.doing = place
-            staged = self._staged(path)
             if not later:
-                self._check(path, staged if early else place)
+                self._check(path, self._staged(path) if early else place)
             if early:
                 self.staged = True
-            elif not self.fold and _type(staged):  # somebody has left it
-                self.doing = staged
-                os.remove(staged)
+            elif not self.fold and _type(self._staged(path)):  # somebody has left it
+                self.doing = self._staged(path)
+                os.remove(self.doing)
             return here
         if _above(path) != self.directory:
             self._make_directory(_above(path))
@@ -2558,6 +2557,8 @@ class _Store:
     def _dropped(self, do):
         # Calls do(path, sha256) for the files of the record that the coming one has not. What is
         # of a package that stays, is there; without packages of this run all are looked at.
+        if not self.old:
+            return
         new = self._coming()
         plan = self._plan()
         lines = self.lines(check=False)
