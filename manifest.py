@@ -17,7 +17,7 @@ if "add_library" in globals():
 
 
 def library(without):
-    """The directory that has mip/__init__.py with these switches off; None: as it is here.
+    """A directory that has mip/__init__.py with these switches off; None: as it is here.
 
     without: words in one string, or a list of them. Raises ValueError for one that is no switch.
     """
@@ -28,8 +28,8 @@ def library(without):
     import tempfile
 
     words = without.split() if isinstance(without, str) else without
-    if not words:
-        return None
+    if not words and "freeze" not in globals():
+        return None  # it is published, not built
     with open("mip/__init__.py", encoding="utf-8") as file:
         text = file.read()
     known = [name.lower() for name in re.findall(r"^_([A-Z]+) = const\(1\)  #", text, re.M)]
@@ -38,7 +38,7 @@ def library(without):
             raise ValueError(f"without={word!r}: mip knows all, or some of {' '.join(known)}")
         text = text.replace(f"\n_{word.upper()} = const(1)", f"\n_{word.upper()} = const(0)")
     # A manifest does not know where the build is. What is here is new, so it is compiled anew,
-    # whatever an earlier build had left out.
+    # whatever an earlier build had left out, and upstream's mip if that had it.
     directory = tempfile.mkdtemp(prefix="mip-")
     atexit.register(shutil.rmtree, directory)
     os.mkdir(os.path.join(directory, "mip"))

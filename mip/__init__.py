@@ -1404,8 +1404,8 @@ class _Store:
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
         # session. fold: whether letter case is folded. recovered: whether an uninstall was
-        # finished. changed: whether a file was; staged: whether one is to be. as_recorded: 1 for an
-        # upgrade, 2 if source is fetched where it was asked for.
+        # finished. changed: whether a file was; staged: whether one is to be. as_recorded: 1 for
+        # an upgrade, 2 if source is fetched where it was asked for.
         self.loaded = None  # a file that was replaced after it had been imported
         self.lock = self.made = self.removal = self.indexes = self.mpy = self.session = None
         self.new = new
@@ -1936,7 +1936,11 @@ class _Store:
                     asker = _row(self.packages, asker)
                     if key == package[_KEYED] and asker:
                         fits = fits and asker[_FOUND] is None
-            if index and (index not in self.indexes or bool(form) != (self.mpy is None)):
+            if index and (
+                index not in self.indexes
+                or self.as_recorded < 2
+                and bool(form) != (self.mpy is None)
+            ):
                 fits = False
             for there in (False, True) if fits else ():
                 self.search.seek(start)
@@ -2273,10 +2277,12 @@ class _Store:
 
     def _keep(self, gone):
         # Copies to the coming record, as they are, the packages of the old one that stay.
-        for key, place, stop, _ in self.old:
-            stays = key in self.staying if gone is None else key not in gone
-            if stays and not _row(self.packages, key):
-                self._take(place, stop)
+        for key, place, stop, line in self.old:
+            if not _row(self.packages, key):
+                if key in self.staying if gone is None else key not in gone:
+                    self._take(place, stop)
+                elif gone is None:
+                    print("Removing", line[1])
 
     def _look_ahead(self):
         # Finds out what there is of the next files, as things are, and asks for those that are

@@ -245,7 +245,7 @@ NOT_MESSAGES = {
     " deps": "an option of the command line",
     "The cert": "how what mbedtls says begins",
     "bytecode x86 ": "names of architectures",
-    " HTTP/1.1\r\n": "what is sent",
+    "HTTP/1.1\r\n": "what is sent",
     "wait": "an attribute",
     "the user": "who asks for a version",
     " index cafile ": "names of options",

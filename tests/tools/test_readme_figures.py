@@ -89,6 +89,12 @@ FOUND = {
             },
         ]
     },
+    "builds": {
+        "rows": [
+            {"without": "all", "frozen": {"kept": 1, "install": 2, "flash": 3}},
+            {"without": "", "frozen": {"kept": 5100, "install": 10500, "flash": 46000}},
+        ]
+    },
     "size": {
         "ours": {"library": 7000, "command_line": 1000},
         "upstream": {"library": 5159, "command_line": 3008},
@@ -127,6 +133,7 @@ def test_the_figures():
         *("7,000 bytes", "5,159 bytes"),
         *("1,000 bytes", "3,008 bytes"),
         *("0.65 s", "11 s", "9.3 s", "2.9 s"),
+        *("5,100 bytes", "10,500 bytes", "46,000 bytes"),
     ]
 
 
@@ -154,6 +161,8 @@ def test_what_was_not_measured():
         readme_figures.figures({**FOUND, "flash": {"cells": []}})
     with pytest.raises(FigureError, match="ours was not timed at 50 ms"):
         readme_figures.figures({**FOUND, "peers": {"cells": []}})
+    with pytest.raises(FigureError, match="of a mip that is frozen in"):
+        readme_figures.figures({**FOUND, "builds": {"rows": [{"without": "", "frozen": None}]}})
 
 
 def test_other_names():

@@ -24,6 +24,7 @@ import bench_report
 import bench_site
 import bench_wasm
 import size
+import sizes_page
 from bench_device import Bench, BenchError
 from bench_options import PARTS, ROOT, arguments
 from bench_report import plural, ratio
@@ -78,7 +79,7 @@ FULL = Scope(
     wasm=((10, 1000), 256, 3),
     counted=50,
     growth=(100, 1000),
-    builds=("", *size.switches(), "all"),
+    builds=tuple(dict.fromkeys(["", *size.switches(), "all", *sizes_page.BUILDS])),
 )
 QUICK = Scope(
     rounds=2,
@@ -322,9 +323,7 @@ def measure(scope, parts, place):
     if "growth" in parts:
         found["growth"] = bench_counts.measure_growth(bench, *scope.growth, say)
     if "builds" in parts:
-        found["builds"] = bench_counts.measure_builds(
-            bench, scope.builds, *scope.ram[1:], say
-        )
+        found["builds"] = bench_counts.measure_builds(bench, scope.builds, *scope.ram[1:], say)
     if "peers" in parts:
         found["peers"] = bench_peers.measure(bench, scope.again, scope.rtts, scope.rounds, say)
     for part in parts:

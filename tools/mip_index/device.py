@@ -204,7 +204,7 @@ def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[st
     taker = types.SimpleNamespace(
         deps=0,
         _need=lambda *need: needs.append(need),
-        _add=lambda line: None,
+        _put=lambda *values: None,
         _plain=lambda *of: None,
     )
     mip._Store._dep(taker, _row(document, ref), entry[0], (*entry, None)[1])

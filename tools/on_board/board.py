@@ -753,8 +753,13 @@ def main(words: list[str] | None = None, trial: Callable[..., Trial] = Trial) ->
             f"The program on the board at {options.port} is interrupted, and the board is reset "
             f"many times.\nmip is tried in a directory {NAME}, which is removed then."
         )
-        if input("Go on? [y/N] ").strip().lower() not in ("y", "yes"):
-            print("Nothing was done.")
+        try:
+            agreed = input("Go on? [y/N] ").strip().lower() in ("y", "yes")
+        except EOFError:
+            agreed = False
+            print()
+        if not agreed:
+            print("Nothing was done. --yes asks for nothing.")
             return 1
     wifi = None
     if options.wifi:
