@@ -800,7 +800,7 @@ def _parse(text, version=None):
     query = ""
     if "//" in text:
         text = text.split("#")[0]
-    if ":" in text and "?" in text:
+    if ("/" in text or ":" in text) and "?" in text:
         text, query = text.split("?", 1)
         query = "?" + query if "//" in text else ""
     text = _meant(text)
@@ -828,7 +828,7 @@ def _parse(text, version=None):
         sha = own
     if sha is not None:
         if len(sha) != 64:
-            raise ValueError("#sha256= takes 64 digits")
+            raise ValueError(text + ": #sha256= takes 64 digits")
         version = (version or "") + _SHA256 + sha
     return text + query, version
 
@@ -1383,7 +1383,7 @@ class _Store:
         self.target = target
         self.meta = ""
         self.buf = bytearray(_BUFFER)
-        self.doing = self.target  # what an error would be about
+        self.doing = self.target or "search"  # what an error would be about
         self.files = []  # what is to be closed
         # The packages of the record, [key, start, stop, its line]; and those of this run,
         # [key, name, version, the hash of its document, asked, index, document (a query before it
@@ -1490,8 +1490,13 @@ class _Store:
                 doing = self.target  # where the plan was being written
             text = "%s: %s" % (doing, _reason(error))
             for package in self.packages[self.number - 1 : self.number]:
-                if package[_NAMED] not in text:
-                    text = "%s: %s" % (package[_NAMED], text)
+                name = package[_NAMED]
+                for need, asker in self.asks:
+                    if need == package[_KEYED] and asker and package[_ASKED] is None:
+                        text += " (needed by %s)" % asker
+                        break
+                if not text.startswith(name) and "/%s/" % name not in text:
+                    text = "%s: %s" % (name, text)
             if "{MPY_" in text:
                 text += " (for %s %s)" % _platform(_mpy())
             if pending:
@@ -1581,17 +1586,19 @@ class _Store:
                 return ()
         return lines
 
-    def connect(self, index, mpy, session):
+    def connect(self, index, mpy, session, check=True):
         """Takes the places where packages are looked up, whether bytecode is wanted, and what
-        fetches."""
+        fetches. check: whether an index that is a directory has to be there."""
         if not index or isinstance(index, str):
             index = (index or _INDEX,)
         self.indexes = []
         for url in index:
+            if "://" not in url:
+                url = _join(os.getcwd().rstrip("/") + "/", url)
             url = url.rstrip("/")
             self.indexes.append(url)
             _split(url)
-            if "://" not in url and "{" not in url and not _type(url) and not self.as_recorded:
+            if "://" not in url and "{" not in url and check and not _type(url):
                 raise InstallError(
                     "there is no index %r: a URL begins with https://; several packages are a list"
                     % url
@@ -1685,7 +1692,7 @@ class _Store:
         self.doing = _shown(url)
         url = _native(url)
         if ":" not in url:
-            return open(url, "rb") if _type(url) else None
+            return open(url, "rb") if _type(url) & ~_DIRECTORY & 0xF000 else None
         if not self.session:
             raise ValueError("this firmware has no socket and no requests: say session=")
         answer = self.session.get(url)
@@ -1695,7 +1702,7 @@ class _Store:
         code = answer.status_code
         if code in _PASSING:
             raise OSError(code, getattr(answer, "wait", 0))
-        if code != 404:
+        if code not in (404, 410):
             raise ValueError("the server answers %d" % code)
 
     # Frames of up to 11 words are not on the heap, so what is on the way to a connection has few
@@ -1713,7 +1720,7 @@ class _Store:
                     code, *wait = e.args or (0,)
                     if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
                         raise  # a name that is not known twice is a slip, or nobody is online
-                    if code > 400:
+                    if code > 400 and wait and isinstance(wait[0], int):
                         pause = min(wait[0] or pause, _LONGEST)
                     print("%s: %s (again in %d s)" % (self.doing, _reason(e), pause))
                 _wait(pause)
@@ -1841,9 +1848,11 @@ class _Store:
             if self.first:
                 self._forget([key], ())  # what the record says that it asks for
             at = len(self.packages)
+            old = _row(self.old, key)
+            if old:
+                name = old[3][1]  # in the letter case in which it was found
             # An upgrade follows the record: of two that have one path it is the later one's.
-            old = _row(self.old, key) if self.upgrading else None
-            while old and at > self.number:
+            while old and self.upgrading and at > self.number:
                 other = _row(self.old, self.packages[at - 1][_KEYED])
                 if other and other[1] < old[1]:
                     break
@@ -1888,7 +1897,7 @@ class _Store:
             if _is_place(name):
                 if version:
                     text += " at " + version
-                if name[-4:].lower() in (".zip", ".whl", "r.gz"):
+                if name[-4:].lower() in (".zip", ".whl", ".tgz", "r.gz"):
                     text = "an archive: mip installs a package.json, or .py and .mpy files"
             else:
                 if version:
@@ -1903,10 +1912,6 @@ class _Store:
                     text += "; perhaps it is " + name.lower()
                 elif _built_in(name):
                     text += ": it is built into this firmware"
-            for key, asker in self.asks:
-                if key == package[_KEYED] and asker:
-                    text += ", which %s needs" % asker
-                    break
             raise ValueError(text)
 
     else:
@@ -1937,8 +1942,10 @@ class _Store:
                     if key == package[_KEYED] and asker:
                         fits = fits and asker[_FOUND] is None
             if index and (
-                index not in self.indexes
+                package[_ASKED]
+                and index not in self.indexes
                 or self.as_recorded < 2
+                and package[_ASKED]
                 and bool(form) != (self.mpy is None)
             ):
                 fits = False
@@ -1974,14 +1981,25 @@ class _Store:
                 raise ValueError("there are no ranges, a version is exact: " + text)
         if ".." in name or "/" in version:
             raise ValueError(text + " is not the name of a package")
+        # Where it was found, and in which form it was asked for; of a new one, who needs it.
+        where = form = None
         old = _row(self.old, package[_KEYED])
+        if old:
+            where = old[3][4]
+            form = old[3][5:]
+        else:
+            for need, asker in self.asks:
+                asker = _row(self.packages, asker)
+                if need == package[_KEYED] and asker:
+                    where = asker[_INDEXED]
+                    form = asker[_FORM]
         mpy = self.mpy
+        if form and (self.as_recorded > 1 or package[_ASKED] is None):
+            mpy = None
         indexes = self.indexes
-        if self.as_recorded and old:
-            if old[3][5:] and self.as_recorded > 1:
-                mpy = None  # source was asked for
-            if old[3][4] in indexes:
-                indexes = (old[3][4],)  # what has its name elsewhere is another one
+        if self.as_recorded and where in indexes:
+            # What has its name elsewhere is another one.
+            indexes = (where,) if old else [where] + indexes
         for index in indexes:
             for form in (mpy, "py") if mpy else ("py",):
                 package[_INDEXED] = index
@@ -2248,12 +2266,13 @@ class _Store:
                     self._put("file", line[1], sha)
                 elif len(missing) < _ENTRY:
                     if not missing:
-                        first = self.packages[self.number - 1]
+                        first = self.number
                     missing += " " + _shown(line[3])
-        self.number = 0
         if missing:
-            self.doing = first[_NAMED]
-            self._stays(first, ValueError("not found:" + missing))
+            self.number = first
+            self.doing = self.packages[first - 1][_NAMED]
+            self._stays(self.packages[first - 1], ValueError("not found:" + missing))
+        self.number = 0
         if isinstance(self.session, Session):
             self.session.settle(self.surplus)
 
@@ -2265,7 +2284,8 @@ class _Store:
             version = said
         old = _row(self.old, key)
         if old:
-            asked = asked or old[3][3]
+            if not asked or self.as_recorded and asked == _LATEST:
+                asked = old[3][3]  # what is upgraded is not asked for more than it was
             before = old[3][2]
             if before != version:
                 print("%s %s -> %s" % (name, before or _LATEST, version or _LATEST))
@@ -2939,8 +2959,8 @@ if _MANAGE:
                     if pin and not version and not _is_place(name):
                         print("%s stays at %s: it is pinned" % (name, pin))
                     asked.append((name, version or pin))
+            store.connect(index or indexes, mpy is not False, session, index)
             store.as_recorded = 2 if mpy is None else 1
-            store.connect(index or indexes, mpy is not False, session)
             changed = False
             if asked or package is None and store.old:
                 changed = store.change(asked, None if package is None else ())

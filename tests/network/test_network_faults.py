@@ -387,7 +387,7 @@ def test_an_answer_that_is_final_is_not_asked_for_again(device, which):
     assert len(found) == len(FINAL)
     for status, (outcome, asked, waits, _) in found.items():
         assert outcome != "done", status
-        assert ("not found" if status == "404" else status) in outcome
+        assert ("not found" if status in ("404", "410") else status) in outcome
         assert (asked, waits) == (1, []), status
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from device import error
 from internet import INDEX, sha256
+from scenes import MPY
 from test_sources import GITHUB, GITLAB, WEB, put_local
 
 CODEBERG = "https://codeberg.org/api/v1/repos"
@@ -238,7 +239,7 @@ def test_a_dependency_that_is_missing(device, net):
     """It is said who needs it."""
     net.publish("asker", deps=["nowhere"])
     result = device.run("import mip\nmip.install('asker')")
-    assert "no package nowhere, which asker needs" in error(result)
+    assert "no package nowhere (needed by asker)" in error(result)
 
 
 def test_a_dependency_with_a_range(device, net):
@@ -666,3 +667,121 @@ def test_a_path_that_a_package_has_twice(device, net):
     said = device.run(f"import mip\nmip.install('{WEB}/p')", check=True).out
     assert "Replacing" not in said
     assert (device.lib / "m.py").read_text() == "m = 2\n"
+
+
+OTHER = "https://host/pi"
+
+
+def record_of(device):
+    """{name: the rest of its line} of what is recorded."""
+    return {line[1]: line[2:] for line in device.record() if line[0] == "package"}
+
+
+def test_letter_case_of_what_is_there(device, net):
+    """A name in other capitals means what is recorded, for every verb, and is not recorded."""
+    net.publish("aioble", "1")
+    net.publish("aioble", "2")
+    device.run("import mip\nmip.install('aioble@1')", check=True)
+    for call in "install('Aioble@1')", "upgrade('AIOBLE')", "install('Aioble')", "upgrade()":
+        device.run(f"import mip\nmip.{call}", check=True)
+        assert list(record_of(device)) == ["aioble"]
+    assert record_of(device)["aioble"][0] == "2"
+    device.run("import mip\nmip.uninstall('AioBLE')", check=True)
+    assert record_of(device) == {}
+
+
+def test_a_pinned_dependency_of_another_index(device, net):
+    """What the user has pinned stays that of its index when another package needs it."""
+    for index in INDEX, OTHER:
+        net.publish("a", "1", files={"a.mpy": device_file(index)}, index=index)
+    net.publish("c", deps=["a"])
+    device.run(f"import mip\nmip.install('a@1', index='{OTHER}')", check=True)
+    device.run("import mip\nmip.install('c')", check=True)
+    assert record_of(device)["a"][2] == OTHER
+
+
+def test_a_new_dependency_in_an_upgrade(device, net):
+    """It is looked up first where the package that needs it came from."""
+    net.publish("x")
+    net.publish("a", "1", index=OTHER)
+    device.run(f"import mip\nmip.install('x')\nmip.install('a', index='{OTHER}')", check=True)
+    for index in INDEX, OTHER:
+        net.publish("d", "1", files={"d.mpy": device_file(index)}, index=index)
+    net.publish("a", "2", index=OTHER, deps=["d"])
+    device.run("import mip\nmip.upgrade()", check=True)
+    assert record_of(device)["d"][2] == OTHER
+
+
+def device_file(text):
+    """A file that this firmware loads, with a text in it."""
+    return MPY.encode("latin-1") + text.encode()
+
+
+def test_source_of_what_needs_it(device, net):
+    """Who has asked for source has source of what it needs, also when that is new."""
+    net.publish("a", "1", kinds=("py",))
+    device.run("import mip\nmip.install('a', mpy=False)", check=True)
+    net.publish("a", "2", kinds=("6", "py"), deps=["d"])
+    net.publish("d", "1", kinds=("6", "py"))
+    net.publish("c", "1", deps=["a"])
+    device.run("import mip\nmip.upgrade()", check=True)
+    assert device.tree().keys() == {"a.py", "d.py"}
+    device.run("import mip\nmip.install('c')", check=True)
+    assert device.tree().keys() == {"a.py", "d.py", "c.mpy"}
+
+
+def test_an_upgraded_dependency_is_still_one(device, net):
+    """upgrade() of what is only needed does not keep it for ever."""
+    net.publish("d")
+    net.publish("a", deps=["d"])
+    device.run("import mip\nmip.install('a')\nmip.upgrade('d')", check=True)
+    assert record_of(device)["d"][1] is None
+    result = device.run("import mip\nmip.uninstall('a')\nprint(mip.upgrade())", check=True)
+    assert "Removing d" in result.lines
+    assert record_of(device) == {}
+
+
+def test_a_relative_index(device, net):
+    """An index that is a relative path is recorded as where it is."""
+    put_local(device, "pi/package/py/p/latest.json", json.dumps({"urls": [["p.py", "p.py"]]}))
+    put_local(device, "pi/package/py/p/p.py", "p = 1\n")
+    put_local(device, "elsewhere/x.txt", "")
+    code = "import mip, os\nmip.install('p', index='pi')\nos.chdir('elsewhere')\n"
+    target = f"target='{device.lib}'"
+    code = code.replace("index='pi'", f"index='pi', {target}")
+    assert device.run(f"{code}print(mip.upgrade({target}))", check=True).lines[-1] == "False"
+
+
+@pytest.mark.parametrize("call", ["upgrade('a', 'b')", "upgrade(index='micropython.org/pi/v2')"])
+def test_an_index_that_is_none_for_an_upgrade(device, net, call):
+    """upgrade() says so of an index that the caller gives, as install() does."""
+    net.publish("a")
+    device.run("import mip\nmip.install('a')", check=True)
+    text = error(device.run(f"import mip\nmip.{call}"))
+    assert "a URL begins with https://; several packages are a list" in text
+
+
+def test_what_is_wrong_with_a_dependency(device, net):
+    """An error names the package, however short its name, and who needs it."""
+    net.publish("p", deps=["os"])
+    net.publish("os", deps=[f"{WEB}/nope.py"])
+    text = error(device.run("import mip\nmip.install('p')"))
+    assert text.endswith("/nope.py (needed by os)")
+    net.publish("os", files={"os.mpy": b"not bytecode"})
+    text = error(device.run("import mip\nmip.install('p')"))
+    assert text.startswith("os: https://")
+    assert text.endswith("(needed by p)")
+
+
+def test_errors_of_a_session_without_more(device, net):
+    """A session may raise the status of a busy server alone, or with a text."""
+    code = """
+import mip
+class Session:
+    def get(self, url):
+        raise OSError(%s)
+mip._wait = lambda seconds: None
+mip.install("p", session=Session())
+"""
+    for arguments in "503", "429, 'busy'":
+        assert "the server answers" in error(device.run(code % arguments))
