@@ -785,3 +785,17 @@ mip.install("p", session=Session())
 """
     for arguments in "503", "429, 'busy'":
         assert "the server answers" in error(device.run(code % arguments))
+
+
+def test_pinned_packages_that_share_a_path(device, net):
+    """They are in place when the later one's content is there: no request is made."""
+    net.publish("p", "1", files={"x.py": b"x = 1"}, kinds=("py",))
+    net.publish("q", "1", files={"x.py": b"x = 2"}, kinds=("py",))
+    call = "import mip\nprint(mip.install(['p@1', 'q@1'], mpy=False))"
+    device.run(call, check=True)
+    before = device.record()
+    net.reset()
+    assert device.run(call, check=True).lines[-1] == "False"
+    assert net.requests == []
+    assert device.record() == before
+    assert (device.lib / "x.py").read_bytes() == b"x = 2"
