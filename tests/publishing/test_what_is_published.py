@@ -223,6 +223,44 @@ def test_misspelt_keys_are_said(tmp_path):
         ]
 
 
+def test_a_range_is_refused_as_by_check(tmp_path):
+    """A dependency with a range, which every board refuses, is refused in the words of `check`."""
+    reason = "'>=0.6': there are no ranges: name a version, or \"latest\""
+    write_package(tmp_path / "m", 'metadata(version="1")\nrequire("b", ">=0.6")')
+    write_json_package(tmp_path / "j", version="1", deps=[["b", ">=0.6"]])
+    for name, file in ("m", "manifest.py"), ("j", "package.json"):
+        with pytest.raises(PublishError, match=f"^{tmp_path}/{name}/{file}: {reason}$"):
+            build(tmp_path / name, tmp_path / "index")
+    (finding,) = check(str(tmp_path / "j"), offline=True)
+    assert (finding.entry, finding.reason) == ("deps[0]", reason)
+    write_json_package(tmp_path / "j", version="1", deps=[["github:o/r", "x*"]])
+    assert build(tmp_path / "j", tmp_path / "index")
+
+
+def test_what_the_index_does_not_have(tmp_path):
+    """A dependency that is not in the index, or not in that version, is said."""
+    deps = [["nowhere", "latest"], ["b", "latest"], ["b", "2"], ["github:o/r", "v1"]]
+    write_json_package(tmp_path / "in" / "asker", version="1", deps=deps)
+    said = []
+    needs = "asker needs {}, which is not in this index"
+    build(tmp_path / "in", tmp_path / "index", say=said.append)
+    assert said == [needs.format(what) for what in ("nowhere", "b", "b 2")]
+    write_simple(tmp_path / "b", "1")
+    build(tmp_path / "b", tmp_path / "index")
+    said.clear()
+    build(tmp_path / "in", tmp_path / "index", say=said.append)
+    assert said == [needs.format(what) for what in ("nowhere", "b 2")]
+    write_natmod(tmp_path / "b", "x64", source=False)
+    (tmp_path / "b" / "manifest.py").unlink()
+    (tmp_path / "b" / "fast.py").unlink()
+    text = (tmp_path / "b" / "package.json").read_text().replace('"1"', '"2"')
+    (tmp_path / "b" / "package.json").write_text(text)
+    build(tmp_path / "b", tmp_path / "index")
+    said.clear()
+    build(tmp_path / "in", tmp_path / "index", say=said.append)
+    assert said == [needs.format("nowhere")]
+
+
 def test_data_that_a_rule_takes(tmp_path):
     """Data is published as it is, if a manifest names it, and then nothing is said."""
     manifest = 'metadata(version="1")\npackage("a")\npackage("a", files=["table.json"])'

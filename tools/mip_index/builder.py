@@ -9,10 +9,10 @@ from pathlib import Path
 
 from .clients import Finding
 from .compiler import NativeError, compile_module
-from .device import ARCHITECTURES, PublishError, build_of, clashes, pinned, twin
+from .device import ARCHITECTURES, PublishError, build_of, clashes, is_place, pinned, twin
 from .page import write_page
 from .sources import PACKAGE_FILES, File, Found, Source, bytecode_findings, find_packages
-from .store import Index, Release, build_time
+from .store import NEWEST_MPY, Index, Release, build_time, native_indexes
 
 # How many files are named that are left out of a package.
 MOST_NAMED = 5
@@ -56,14 +56,10 @@ def build(
     found = find_packages(named, where, name)
     with Index(output) as index:
         index.choose(hash_length, mpy_versions, url, license)
-        packages = []
-        for called in sorted(found):
-            source = found[called].read(called)
-            for finding in _findings(source, where, index.mpy_versions):
-                if not finding.warning:
-                    raise PublishError(f"{source.path}: {finding.entry}: {finding.reason}")
-                say(f"{source.path}: {finding}")
-            packages.append(Package(source, found, opt, index.license))
+        packages = [
+            read_package(called, found, say, where, index.mpy_versions, opt, index.license)
+            for called in sorted(found)
+        ]
         # Source first: if it is published, bytecode is only ever added to it.
         kinds = ("py", *index.mpy_versions)
         releases = [package.release(kinds) for package in packages if package.is_for_all()]
@@ -74,10 +70,39 @@ def build(
                 natives.setdefault(tag, []).append(package.release((kind,), tag))
         new = index.publish(releases, updated, natives)
         write_page(index)
+        every = [index, *native_indexes(where).values()]
+        for package in packages:
+            for needed, version in package.deps:
+                if not (is_place(needed) or any(each.has(needed, version) for each in every)):
+                    what = f"{needed} {version}".removesuffix(" latest")
+                    say(f"{package.source.name} needs {what}, which is not in this index")
     return new
 
 
-def _findings(source: Source, output: Path, mpy_versions: Sequence[str]) -> list[Finding]:
+def read_package(
+    name: str,
+    found: dict[str, Found],
+    say: Callable[[str], object],
+    output: Path | None = None,
+    mpy_versions: Sequence[str] = (NEWEST_MPY,),
+    opt: int | None = None,
+    license: str = "",
+) -> "Package":
+    """Return the Package `name` of what find_packages() found.
+
+    say: as for build().  output: the index, which is no part of a package.  mpy_versions: of
+    bytecode that it has.  opt, license: see Package.
+    Raises PublishError for what cannot be published.
+    """
+    source = found[name].read(name)
+    for finding in _findings(source, output, mpy_versions):
+        if not finding.warning:
+            raise PublishError(f"{source.path}: {finding.entry}: {finding.reason}")
+        say(f"{source.path}: {finding}")
+    return Package(source, found, opt, license)
+
+
+def _findings(source: Source, output: Path | None, mpy_versions: Sequence[str]) -> list[Finding]:
     """Return what is wrong with a package, or may not be as its author meant it."""
     found = list(source.findings)
     versions = tuple(map(int, mpy_versions))

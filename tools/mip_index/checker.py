@@ -5,19 +5,19 @@ its entries in entries.py.
 """
 
 import json
-import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import device
-from .builder import build
+from .builder import read_package
 from .clients import CLIENTS, Finding
 from .device import Fetches, PublishError
 from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
+from .sources import Found
 from .store import NEWEST_MPY, Index, native_indexes, package_path
 
 # Where a package.json is assumed to be published if nothing tells: not too near to the root, as
@@ -116,13 +116,16 @@ def _place(entry: str, keys: list[str]) -> tuple[int, int]:
 def _check_manifest(directory: Path) -> list[Finding]:
     """Return the Findings about a package with a manifest.py: those of building it."""
     findings = []
-    with tempfile.TemporaryDirectory() as output:
-        left: list[str] = []
-        try:
-            build(directory, output, say=left.append)
-        except PublishError as error:
-            # A manifest may share the files of its neighbours, if these are built, too.
-            findings.append(Finding("", str(error), warning="leads out of" in str(error)))
+    left: list[str] = []
+    try:
+        called = directory.resolve().name
+        found = {called: Found(directory, directory)}
+        release = read_package(called, found, left.append).release(("py", NEWEST_MPY))
+        for kind in release.kinds:
+            release.files(kind)
+    except PublishError as error:
+        # A manifest may share the files of its neighbours, if these are built, too.
+        findings.append(Finding("", str(error), warning="leads out of" in str(error)))
     prefix = f"{directory / 'manifest.py'}: warning: "
     return findings + [Finding("", text.removeprefix(prefix), warning=True) for text in left]
 

@@ -13,7 +13,7 @@ from . import device
 from .clients import CLIENTS, FIELD, Finding, field_dependency, field_url, normal
 from .device import Fetches, PublishError
 from .fetch import Answer
-from .sources import bytecode_findings
+from .sources import bytecode_findings, refuse_need
 from .store import NATIVE, NEWEST_MPY, content_path, package_path
 
 # What is looked for in an index, in this order.
@@ -34,8 +34,6 @@ SECRETS = re.compile(
     r"//[^/@]*:[^/@]*@|[?&][^=&]*(token|secret|password|key|sig)[^=&]*=|gh[a-z]_\w{16}|glpat-\w{8}",
     re.IGNORECASE,
 )
-# A version that is meant as a range of them.
-RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
 
 @dataclass
@@ -327,12 +325,8 @@ class EntryChecker:
     def _check_deps(self, entry: str, *texts: str) -> None:
         name, version = device.dependency(texts, self.base, self.ref)
         self._needs.append((entry, name, version))
-        # The refs of a repository are named as one likes.
-        if RANGES.search(version or "") and not device.is_place(name):
-            raise PublishError(f'{version!r}: there are no ranges: name a version, or "latest"')
+        refuse_need(name, version)
         if not device.is_place(name):
-            if ".." in name or "/" in (version or ""):
-                raise PublishError(f"{name!r} is not the name of a package")
             urls = [f"{self.index}/{package_path(kind, name, version)}" for kind in KINDS]
             self._check_shadows(entry, name)
         else:

@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import re
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ NOT_FOR_BOARDS = (
     *("LICENSE*", "LICENCE*", "COPYING*", "README*", "CHANGE*", "setup.py", "conftest.py"),
     *("test", "tests", "test_*", "example*", "doc", "docs", "__pycache__", "*.pyc", ".*"),
 )
+# A version that is meant as a range of them.
+RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
 
 def _real(path: Path) -> Path:
@@ -124,6 +127,7 @@ class Source:
             raise PublishError(f"{self.path}: a dependency is named by texts, not by {texts!r}")
         with device.refusals(self.path):
             name, version = device.parse(*texts)
+            refuse_need(name, version)
         if device.is_local(name) or not (device.is_place(name) or is_name(name)):
             reason = f"cannot be the name of a dependency: {name!r}: change it"
             raise PublishError(f"{self.path}: {reason}")
@@ -149,6 +153,19 @@ class Source:
                         name = path.relative_to(top).as_posix()
                         found.append(name + "/" * path.is_dir())
         return found
+
+
+def refuse_need(name: str, version: str | None) -> None:
+    """Raise PublishError for a package that is needed and that no index can have.
+
+    version: that it is needed in.  The refs of a repository are named as one likes.
+    """
+    if device.is_place(name):
+        return
+    if RANGES.search(version or ""):
+        raise PublishError(f'{version!r}: there are no ranges: name a version, or "latest"')
+    if ".." in name or "/" in (version or ""):
+        raise PublishError(f"{name!r} is not the name of a package")
 
 
 def _builds(source: Path) -> dict[str, Path]:

@@ -231,9 +231,9 @@ class Index:
         return hashlib.sha256(path.read_bytes()).hexdigest()
 
     def has(self, name: str, version: str) -> bool:
-        """Return whether a package is published in a version."""
+        """Return whether a package is published in a version, or at all if that is "latest"."""
         kinds = self.entries[name]["versions"].values() if name in self.entries else ()
-        return any(version in versions for versions in kinds)
+        return any(version in (*versions, "latest") for versions in kinds)
 
     def pinned_call(self, name: str, version: str, url: str = "") -> str:
         """Return the call that installs a package and nothing else under its name and version."""
