@@ -683,7 +683,7 @@ MANIFEST_ERRORS = [
     ('module("a.py")', "no version"),
     ('metadata(version="latest"); module("a.py")', "'latest'"),
     ('metadata(version="1/2"); module("a.py")', "'1/2'"),
-    ('metadata(version=1.0); module("a.py")', "version: 1.0"),
+    ('metadata(version=1.0); module("a.py")', 'version: 1.0: write "1.0"'),
     ('metadata(version="1")', "no files"),
     ('metadata(version="1")\nmodule("b.py"); module("c.py")', r"no such file: \S+b.py, \S+c.py"),
     ('metadata(version="1")\npackage("nothing")', "no .py file in .*nothing"),
@@ -732,6 +732,7 @@ JSON_ERRORS = [
     ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
     ('{"urls": [["a.py", "a.py"]]}', "no version"),
+    ('{"version": 1.0, "urls": [["a.py", "a.py"]]}', 'version: write "1.0", in quotes'),
     ('{"version": "1"}', "nothing to install"),
 ]
 
@@ -951,6 +952,7 @@ def test_errors_are_one_line(tmp_path, capsys):
     assert mip_index.main(["build", str(tmp_path / "a"), "--output", output]) == 0
     write_package(tmp_path / "b", 'raise ValueError("two\\nlines")')
     (tmp_path / "file").write_text("")
+    (tmp_path / "none").mkdir()
     capsys.readouterr()
     for arguments, text in (
         (["build", str(tmp_path / "b"), "--output", output], "line 1: ValueError: two lines"),
@@ -965,7 +967,7 @@ def test_errors_are_one_line(tmp_path, capsys):
             ["build", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "c", "--output", output],
             "one name for two",
         ),
-        (["check", str(tmp_path)], f"{tmp_path}: no package in it"),
+        (["check", str(tmp_path / "none")], "/none: no manifest.py or package.json in it"),
         (["check", str(tmp_path / "a" / "a.py")], "a.py: a file, not a package.json"),
         (["mirror", str(tmp_path / "a"), "--output", output], "/a: has a manifest.py: build it"),
         (

@@ -61,6 +61,7 @@ IMPORT = "only when it is imported"
 SERVER = "only on a server that does not take it"
 MEMORY = "only with more memory than a test has"
 BOARD = "only on another board"
+BUILD = "only where it is built"
 DIFFERENT = "all install something, each something else"
 
 
@@ -116,7 +117,7 @@ FAULTS = [
     Fault("nothing", {"name": "x"}, "", "nothing to install", OURS),
     Fault("nothing in lists", {"urls": [], "deps": []}, "", "nothing to install", OURS),
     Fault("large", urls(GOOD, x="x" * (1 << 20)), "", "1048576 bytes", OURS, unseen=MEMORY),
-    Fault("version a number", urls(GOOD, version=0.2), "version", "is a text", ()),
+    Fault("version a number", urls(GOOD, version=0.2), "version", 'write "0.2"', unseen=BUILD),
     Fault("nested", "[" * 100_000, "", "brackets are nested too deeply", CLIENTS),
     Fault(
         "half a character", '{"urls": [["m\\ud800.py", "m.py"]]}', "", "half a character", MPREMOTE
@@ -758,6 +759,56 @@ def test_a_manifest(tmp_path):
     (package / "m.py").write_text("x = = 1")
     (error,) = errors(check(str(package), session=DISK))
     assert "m.py: mpy-cross: " in error
+
+
+def test_what_a_manifest_needs(tmp_path):
+    """What a manifest requires is looked up, as what a package.json needs is."""
+    manifest = 'metadata(version="1")\nrequire("needed")\nrequire("loging")\nrequire("other", "9")'
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "manifest.py").write_text(manifest)
+    options = {"session": Files(world().get)}
+    assert [str(each).split(", no")[0] for each in check(str(tmp_path / "p"), **options)] == [
+        "error: require(): 'loging': there is no such package",
+        "error: require(): 'other': there is no such package",
+    ]
+    assert check(str(tmp_path / "p"), files=False, **options) == []
+
+
+def test_a_directory_of_packages(tmp_path):
+    """All packages somewhere in a directory are checked, as they are published together."""
+    text = json.dumps({"urls": [["n.py", "n.py"]], "deps": [["m", "latest"], ["loging", "1"]]})
+    write(tmp_path / "src" / "more" / "j", text)
+    for name, needs in ("m", "none"), ("n", "m"):
+        package = write(tmp_path / "src" / name, "")
+        (package / "package.json").unlink()
+        (package / "manifest.py").write_text(f'metadata(version="1")\nrequire("{needs}")')
+    found_there = check(str(tmp_path / "src"), session=Files(world().get))
+    assert [str(each).split(", no")[0] for each in found_there] == [
+        "error: m require(): 'none': there is no such package",
+        "error: j urls[0]: 'n.py': there is no such file",
+        "error: j deps[1]: 'loging': there is no such package",
+        "error: n require(): 'none': there is no such package",
+    ]
+    with pytest.raises(PublishError, match="no package: --as is for a single one"):
+        check(str(tmp_path / "src"), published="github:org/repo")
+
+
+def test_what_leads_out_of_a_manifest(tmp_path):
+    """What `build` refuses, `check` does, too: files and manifests from outside."""
+    (tmp_path / "m.py").write_bytes(MODULE)
+    (tmp_path / "more.py").write_text('module("m.py")')
+    for number, rule in enumerate(
+        ('module("m.py", base_path="..")', 'include("../more.py")', 'module("link.py")')
+    ):
+        package = tmp_path / f"p{number}"
+        package.mkdir()
+        (package / "link.py").symlink_to(tmp_path / "m.py")
+        (package / "manifest.py").write_text(f'metadata(version="1")\n{rule}')
+        with pytest.raises(PublishError, match="leads out of") as refused:
+            mip_index.build(package, tmp_path / "site")
+        assert errors(check(str(package), session=DISK)) == [f"error: {refused.value}"]
+    # It is inside of what is named.
+    assert check(str(tmp_path), session=DISK) == []
 
 
 def test_an_index(tmp_path):

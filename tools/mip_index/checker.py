@@ -17,7 +17,7 @@ from .device import Fetches, PublishError
 from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
-from .sources import Found
+from .sources import PACKAGE_FILES, Found, find_packages
 from .store import NEWEST_MPY, Index, native_indexes, package_path
 
 # Where a package.json is assumed to be published if nothing tells: not too near to the root, as
@@ -35,16 +35,18 @@ def check(
     index: str = device.PUBLIC_INDEX,
     mpy_version: str = NEWEST_MPY,
     session: Fetches | None = None,
+    neighbours: dict[str, Found] | None = None,
 ) -> list[Finding]:
     """Return a list of the Findings about a package, in the order of its entries.
 
-    place: a path of a package.json, of its directory or of one with a manifest.py, or of an
-    index; a URL, or github:ORG/REPO/PATH@REF and the like.
+    place: a path of a package.json, of its directory or of one with a manifest.py, of an index,
+    or of a directory with packages in it; a URL, or github:ORG/REPO/PATH@REF and the like.
     published: for a path, the name under which the package will be installed, if it is known.
     files: whether to look if the files and packages that it names are there; offline: only those
     on the disk.
     index: the index of the packages that it needs.  mpy_version: of prebuilt bytecode.
-    session: what fetches.
+    session: what fetches.  neighbours: packages that are published with it, so that they need
+    not be looked up, as find_packages() returns them.
     Raises PublishError when there is no package or it cannot be read.
     """
     session = session or Session()
@@ -65,8 +67,31 @@ def check(
                 inside = _check_index(native.directory, mpy_version, session)
                 findings += [replace(each, entry=f"{tag}/{each.entry}") for each in inside]
             return findings
+        if path.is_dir() and not any((path / name).is_file() for name in PACKAGE_FILES):
+            if published:
+                raise PublishError(f"{place}: no package: --as is for a single one")
+            found = find_packages([path])
+            findings = []
+            for name, each in found.items():
+                inside = check(
+                    str(each.directory),
+                    files=files,
+                    offline=offline,
+                    index=index,
+                    mpy_version=mpy_version,
+                    session=session,
+                    neighbours=found,
+                )
+                findings += [replace(one, entry=f"{name} {one.entry}".rstrip()) for one in inside]
+            return findings
         if (path / "manifest.py").is_file():
-            built = _check_manifest(path)
+            built, deps = _check_manifest(path, neighbours or {})
+            manifest = f"{SOME_REPOSITORY}/{SOME_DIRECTORY}/manifest.py"
+            lookup = Lookup(session, None, manifest, None, False, offline) if files else None
+            needs = EntryChecker(
+                {"deps": deps}, manifest, manifest, None, index, mpy_version, lookup, neighbours
+            )
+            built += [replace(each, entry="require()") for each in needs.findings()]
             if not (path / device.DOCUMENT).is_file():
                 return built
         location = local = (path / device.DOCUMENT if path.is_dir() else path).as_posix()
@@ -76,8 +101,6 @@ def check(
     if data is None:
         if local:
             _asked(place)  # which tells of a version
-        if local and Path(place).is_dir():
-            raise PublishError(f"{place}: no package in it: name a directory with a package.json")
         raise PublishError(f"{location}: no such file")
     findings, document = read_document(data)
     if document is None:
@@ -85,7 +108,7 @@ def check(
     known = bool(base)
     base = base or f"{_most_named(document)}/{SOME_DIRECTORY}/{device.DOCUMENT}"
     lookup = Lookup(session, local, base, ref, known, offline) if files else None
-    checker = EntryChecker(document, location, base, ref, index, mpy_version, lookup)
+    checker = EntryChecker(document, location, base, ref, index, mpy_version, lookup, neighbours)
     # What no client can read is told by its shape.
     unreadable = {each.entry for each in findings if each.clients == CLIENTS and not each.warning}
     findings += [each for each in checker.findings() if each.entry not in unreadable]
@@ -113,21 +136,28 @@ def _place(entry: str, keys: list[str]) -> tuple[int, int]:
     return keys.index(key) if key in keys else -1, int(number) if number else -1
 
 
-def _check_manifest(directory: Path) -> list[Finding]:
-    """Return the Findings about a package with a manifest.py: those of building it."""
+def _check_manifest(
+    directory: Path, neighbours: dict[str, Found]
+) -> tuple[list[Finding], list[list[str]]]:
+    """Return the Findings about a package with a manifest.py, those of building it; and its deps.
+
+    neighbours: as for check().
+    """
     findings = []
     left: list[str] = []
+    deps: list[list[str]] = []
     try:
-        called = directory.resolve().name
-        found = {called: Found(directory, directory)}
-        release = read_package(called, found, left.append).release(("py", NEWEST_MPY))
+        found = neighbours or find_packages([directory])
+        package = read_package(directory.resolve().name, found, left.append)
+        release = package.release(("py", NEWEST_MPY))
+        deps = release.deps
         for kind in release.kinds:
             release.files(kind)
     except PublishError as error:
-        # A manifest may share the files of its neighbours, if these are built, too.
-        findings.append(Finding("", str(error), warning="leads out of" in str(error)))
+        findings.append(Finding("", str(error)))
     prefix = f"{directory / 'manifest.py'}: warning: "
-    return findings + [Finding("", text.removeprefix(prefix), warning=True) for text in left]
+    findings += [Finding("", text.removeprefix(prefix), warning=True) for text in left]
+    return findings, deps
 
 
 def _check_index(directory: Path, mpy_version: str, session: Fetches) -> list[Finding]:

@@ -104,11 +104,12 @@ A package.json is read as by each client:
   upstream  the mip in MicroPython
   mpremote  mpremote mip install
 PLACE is the path of a package.json, of a directory with a package.json or a manifest.py,
-or of an index; or a URL; or github:ORG/REPO/PATH@REF (gitlab:, codeberg:). The files and
-packages that it names are looked up: relative ones on the disk if PLACE is a path, others
-where clients fetch them.
+of one with packages in it, or of an index; or a URL; or github:ORG/REPO/PATH@REF
+(gitlab:, codeberg:). The files and packages that it names are looked up: relative ones on
+the disk if PLACE is a path, others where clients fetch them.
 
-An error makes a client fail, and the exit status is 1. A warning is a likely mistake."""
+An error makes a client, or `build`, fail, and the exit status is 1. A warning is a likely
+mistake."""
 
 CHECK_EPILOG = """\
 example:

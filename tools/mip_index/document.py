@@ -87,6 +87,8 @@ def _shape(document: object) -> list[Finding]:
         clients = tuple(error.schema.get("clients", CLIENTS))
         warning = error.schema.get("warning", False)
         reason = error.schema["errorMessage"]
+        if entry == "version" and isinstance(error.instance, (int, float)):
+            reason = f'write "{error.instance}", in quotes'
         findings.setdefault(entry, Finding(entry, reason, clients, warning))
     return list(findings.values())
 

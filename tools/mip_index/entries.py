@@ -5,6 +5,7 @@ import json
 import os
 import posixpath
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -104,7 +105,7 @@ class EntryChecker:
     location: the URL or path that it was read from; base: the name under which clients know it,
     and ref: at which they ask for it, or None.
     index: of the packages that it needs.  mpy_version: that bytecode should have.
-    lookup: a Lookup, or None to look nothing up.
+    lookup: a Lookup, or None to look nothing up.  neighbours: names of packages that are there.
     """
 
     document: dict[str, Any]
@@ -114,6 +115,7 @@ class EntryChecker:
     index: str
     mpy_version: str
     lookup: Lookup | None
+    neighbours: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         self._found: list[Finding] = []
@@ -337,6 +339,8 @@ class EntryChecker:
             self._check_field_dependency(entry, texts[0], texts[1], urls[0])
         if urls[0] == device.url_of(self.base, self.ref):
             self._error(entry, f"{texts[0]!r} is the package itself: they never end", FIELD)
+            return
+        if name in (self.neighbours or ()):
             return
         for url in urls:
             looked, data = self._look(entry, url)

@@ -98,9 +98,9 @@ class Source:
         if version is None:
             raise PublishError(f"{self.path}: the package has no version: give it one")
         if not is_version(version):
-            raise PublishError(
-                f"{self.path}: this cannot be a version: {version!r}: write a text like '1.0.2'"
-            )
+            quotes = isinstance(version, (int, float))
+            how = f'write "{version}", in quotes' if quotes else 'write a text like "1.0.2"'
+            raise PublishError(f"{self.path}: this cannot be a version: {version!r}: {how}")
         return str(version)
 
     def add(self, path: str, source: Path, opt: int | None = None) -> None:
