@@ -754,7 +754,7 @@ def test_a_manifest(tmp_path):
     assert check(str(package / "manifest.py"), session=DISK) == []
     (package / "table.json").write_text("")
     assert [str(each) for each in check(str(package), session=DISK)] == [
-        "warning: no rule takes table.json"
+        "warning: not in the package: table.json"
     ]
     (package / "m.py").write_text("x = = 1")
     (error,) = errors(check(str(package), session=DISK))

@@ -186,12 +186,31 @@ def test_files_that_no_rule_takes_are_named(tmp_path):
     said = []
     build(tmp_path / "a", tmp_path / "index", say=said.append)
     assert said == [
-        f"{tmp_path}/a/manifest.py: warning: no rule takes notes.txt, a/fonts/, a/table.json"
+        f"{tmp_path}/a/manifest.py: warning: not in the package: notes.txt, a/fonts/, a/table.json"
     ]
     for number in range(5):
         (inside / f"{number}.txt").write_text("")
     build(tmp_path / "a", tmp_path / "index", say=said.append)
     assert said[1].endswith("a/0.txt, a/1.txt, a/2.txt, a/3.txt and 3 more")
+
+
+def test_files_that_no_package_json_names(tmp_path):
+    """What lies beside the files that a package.json names is told by `build` and by `check`."""
+    write_json_package(
+        tmp_path / "p", version="1", urls=[["m.py", "m.py"], ["f.mpy", "b/{MPY_ARCH}/f.mpy"]]
+    )
+    (tmp_path / "p" / "b" / "x64").mkdir(parents=True)
+    (tmp_path / "p" / "b" / "x64" / "f.mpy").write_bytes(compiled(NATIVE, "x64"))
+    for name in "m.py", "secrets.py", "LICENSE", "b/x64/f.o":
+        (tmp_path / "p" / name).write_text("")
+    said = []
+    build(tmp_path / "p", tmp_path / "index", say=said.append)
+    words = "warning: not in the package: secrets.py, b/x64/f.o"
+    assert said == [f"{tmp_path}/p/package.json: {words}"]
+    told = [str(each) for each in check(str(tmp_path / "p"), offline=True)]
+    assert words in told
+    told = [str(each) for each in check(str(tmp_path / "p"), offline=True, files=False)]
+    assert words not in told
 
 
 def test_misspelt_keys_are_said(tmp_path):

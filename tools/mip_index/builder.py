@@ -11,11 +11,16 @@ from .clients import Finding
 from .compiler import NativeError, compile_module
 from .device import ARCHITECTURES, PublishError, build_of, clashes, is_place, pinned, twin
 from .page import write_page
-from .sources import PACKAGE_FILES, File, Found, Source, bytecode_findings, find_packages
+from .sources import (
+    PACKAGE_FILES,
+    File,
+    Found,
+    Source,
+    bytecode_findings,
+    find_packages,
+    left_out,
+)
 from .store import NEWEST_MPY, Index, Release, build_time, native_indexes
-
-# How many files are named that are left out of a package.
-MOST_NAMED = 5
 
 
 def build(
@@ -109,12 +114,8 @@ def _findings(source: Source, output: Path | None, mpy_versions: Sequence[str]) 
     for file in source.files:
         if file.path.endswith(".mpy") and not file.builds:
             found += bytecode_findings(file.path, file.data(), versions)
-    rest = source.left_out(output)
-    if rest:
-        more = f" and {len(rest) - MOST_NAMED} more" if rest[MOST_NAMED:] else ""
-        named = ", ".join(rest[:MOST_NAMED])
-        found.append(Finding("", f"no rule takes {named}{more}", warning=True))
-    return found
+    taken = [each for file in source.files for each in (file.source, *file.builds.values())]
+    return [*found, *left_out(source.path.parent, taken, output)]
 
 
 class Package:

@@ -17,7 +17,7 @@ from .device import Fetches, PublishError
 from .document import read_document
 from .entries import EntryChecker, Lookup
 from .fetch import Session
-from .sources import PACKAGE_FILES, Found, find_packages
+from .sources import PACKAGE_FILES, Found, find_packages, left_out
 from .store import NEWEST_MPY, Index, native_indexes, package_path
 
 # Where a package.json is assumed to be published if nothing tells: not too near to the root, as
@@ -114,6 +114,10 @@ def check(
     findings += [each for each in checker.findings() if each.entry not in unreadable]
     if not any("ours" in each.clients and not each.warning for each in findings):
         findings += checker.together()
+    if lookup and local and Path(local).name == device.DOCUMENT:
+        # What a manifest.py beside it leaves out has been told.
+        beside = not Path(local).with_name("manifest.py").is_file()
+        findings += left_out(Path(local).parent, lookup.taken) if beside else []
     order = list(document)
     return built + sorted(findings, key=lambda each: _place(each.entry, order))
 

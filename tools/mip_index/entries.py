@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -41,7 +42,8 @@ SECRETS = re.compile(
 class Lookup:
     """Reads what a document names; what lies beside a document on the disk, from there.
 
-    It is a session, too.  failed: whether something could not be read.
+    It is a session, too.  failed: whether something could not be read.  taken: paths of the files
+    on the disk that were read.
 
     local: the path of the document, or None.  base: the name under which clients know it, and
     ref at which they ask for it; known: whether that is more than a guess.  offline: whether
@@ -58,6 +60,7 @@ class Lookup:
 
     def __post_init__(self) -> None:
         self._silent: set[str] = set()
+        self.taken: list[Path] = []
         forge, _, path = self.base.partition(":")
         if forge in device.FORGES:
             owner, repo, *inside = path.split("/")
@@ -85,6 +88,8 @@ class Lookup:
             raise PublishError(f"{url}: not looked up")
         if not host and not os.path.isfile(url):
             return None  # nor is a directory a file, or a link that leads round in a circle
+        if not host:
+            self.taken.append(Path(url))
         try:
             return device.read(self.session, url)
         except PublishError:

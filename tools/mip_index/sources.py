@@ -4,7 +4,7 @@ import fnmatch
 import os
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ NOT_FOR_BOARDS = (
     *("LICENSE*", "LICENCE*", "COPYING*", "README*", "CHANGE*", "setup.py", "conftest.py"),
     *("test", "tests", "test_*", "example*", "doc", "docs", "__pycache__", "*.pyc", ".*"),
 )
+# How many files are named that are left out of a package.
+MOST_NAMED = 5
 # A version that is meant as a range of them.
 RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
@@ -134,25 +136,31 @@ class Source:
         version = version or ("" if device.repository(name) else "latest")
         self.items.append(Need(name, version, options or {}))
 
-    def left_out(self, output: Path | None = None) -> list[str]:
-        """Return what lies beside the files, and is none of them: paths, directories with /."""
-        top = _real(self.path.parent)
-        taken = {
-            _real(there) for file in self.files for there in (file.source, *file.builds.values())
-        }
-        above = {parent for path in taken for parent in path.parents}
-        found = []
-        for directory in sorted(above | {top}):
-            if directory.is_relative_to(top):
-                for path in sorted(directory.iterdir()):
-                    known = any(fnmatch.fnmatch(path.name, known) for known in NOT_FOR_BOARDS)
-                    # What else is in a repository is not beside the package.
-                    known = known or path.is_dir() and directory == top
-                    known = known or _real(path) in taken  # by a link
-                    if not (known or path in above or path == output):
-                        name = path.relative_to(top).as_posix()
-                        found.append(name + "/" * path.is_dir())
-        return found
+
+def left_out(directory: Path, taken: Iterable[Path], output: Path | None = None) -> list[Finding]:
+    """Return the Finding about what lies beside the files of a package and is none of them.
+
+    directory: of the package; taken: its files; output: an index, which may lie there.
+    """
+    top = _real(directory)
+    taken = {_real(path) for path in taken}
+    above = {parent for path in taken for parent in path.parents}
+    found = []
+    for inside in sorted(above | {top}):
+        if inside.is_relative_to(top):
+            for path in sorted(inside.iterdir()):
+                known = any(fnmatch.fnmatch(path.name, known) for known in NOT_FOR_BOARDS)
+                # What else is in a repository is not beside the package.
+                known = known or path.is_dir() and inside == top
+                known = known or _real(path) in taken or not path.exists()  # by a link
+                if not (known or path in above or path == output):
+                    name = path.relative_to(top).as_posix()
+                    found.append(name + "/" * path.is_dir())
+    if not found:
+        return []
+    more = f" and {len(found) - MOST_NAMED} more" if found[MOST_NAMED:] else ""
+    named = ", ".join(found[:MOST_NAMED])
+    return [Finding("", f"not in the package: {named}{more}", warning=True)]
 
 
 def refuse_need(name: str, version: str | None) -> None:
