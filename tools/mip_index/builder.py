@@ -70,7 +70,14 @@ def build(
         releases = [package.release(kinds) for package in packages if package.is_for_all()]
         natives: dict[str, list[Release]] = {}
         for package in packages:
-            for tag in package.natives(index.mpy_versions):
+            tags = package.natives(index.mpy_versions)
+            called = package.source.name
+            if not package.is_for_all():
+                if not tags:
+                    raise PublishError(f"{called}: no architecture has builds of all its files")
+                archs = ", ".join(dict.fromkeys(tag.rpartition("_")[0] for tag in tags))
+                say(f"{called} is for {archs} only: boards of other architectures do not find it")
+            for tag in tags:
                 kind = tag.rpartition("_")[2].split(".")[0]
                 natives.setdefault(tag, []).append(package.release((kind,), tag))
         new = index.publish(releases, updated, natives)
