@@ -434,6 +434,29 @@ def test_native_code(device, online, tmp_path, how):
     assert mirror(["github:org/app@v1"], tmp_path / "site") == []
 
 
+def test_native_code_with_source(device, online, tmp_path):
+    """A mirror splits as `build` does: native code for its boards, the source for all others."""
+    code = b"@micropython.native\ndef double(x):\n    return 2 * x\n"
+    urls = [["./fast.mpy", "{MPY_ARCH}_6.3/fast.mpy"], ["fast.py", "fast.py"]]
+    package = write_json_package(tmp_path / "fast", version="1", urls=urls)
+    (package / "fast.py").write_bytes(code)
+    for arch in "x64", "armv6m":
+        (package / f"{arch}_6.3").mkdir()
+        data = compile_module(code, "fast.py", None, "6", arch)
+        (package / f"{arch}_6.3" / "fast.mpy").write_bytes(data)
+    site = tmp_path / "site"
+    assert mirror([str(package)], site) == [("fast", "1")]
+    assert_whole(site)
+    for kind in ("6", "py"):
+        assert [path for path, _ in read(site, kind, "fast")["hashes"]] == ["fast.py"]
+    for arch in "x64", "armv6m":
+        package = read(site / f"{arch}_6.3", "6", "fast")
+        assert [path for path, _ in package["hashes"]] == ["fast.mpy"]
+    device.mip("install", f"--index={site}/{{MPY_ARCH}}_{{MPY_VERSION}}", "fast", check=True)
+    assert set(device.tree()) == {"fast.mpy"}
+    assert mirror([str(tmp_path / "fast")], site) == []
+
+
 def test_conflicts(online, tmp_path):
     """What a device refuses to install together is refused."""
     for version in ("1.0", "2.0"):

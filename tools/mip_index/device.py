@@ -382,13 +382,16 @@ class Installed:
 class _Run(mip._Store):  # type: ignore[name-defined,misc]
     """A run of the device's code that keeps what it stages: contents, {sha256: bytes}.
 
-    native: whether it is for a board with an architecture.
+    native: whether it is for a board with an architecture.  plain: whether it leaves out what
+    depends on the board; `skipped` has the destinations of that.
     """
 
-    def __init__(self, target: str, native: bool) -> None:
+    def __init__(self, target: str, native: bool, plain: bool) -> None:
         super().__init__(target, True)
         self.contents: dict[str, bytes] = {}
         self.native = native
+        self.plain = plain
+        self.skipped: list[str] = []
         self.depends = ""  # what depends on the board
 
     def open(self, url: str) -> Any:
@@ -397,9 +400,14 @@ class _Run(mip._Store):  # type: ignore[name-defined,misc]
         return super().open(url)
 
     def _entry(self, package: list[Any], entry: tuple[Any, ...]) -> Any:
-        third = entry[2][2:3] if isinstance(entry[2], list) else []
-        if any(isinstance(each, int) for each in third) and not self.native:
-            self._depends(entry[2][0])
+        value = entry[2] if isinstance(entry[2], list) and entry[1] != "deps" else []
+        some = any(isinstance(each, int) for each in value[2:3])
+        filled = any(place in str(value[1:2]) for place in PLACEHOLDERS)
+        if self.plain and (some or filled):
+            self.skipped.append(value[0])
+            return True
+        if some and not self.native:
+            self._depends(value[0])
         return super()._entry(package, entry)
 
     def _depends(self, what: str) -> None:
@@ -424,14 +432,16 @@ def install(
     kind: str,
     session: Fetches,
     tag: str | None = None,
+    plain: bool = False,
 ) -> tuple[dict[str, Installed], dict[str, bytes]]:
     """Have the device's code install packages; return them with all they need, and contents.
 
     kind: the bytecode version of the firmware, or "py" for source.  tag: the architecture and
-    version of its native code, as ARCHITECTURE_VERSION.
+    version of its native code, as ARCHITECTURE_VERSION.  plain: whether source is taken instead
+    of native code, where there is some.
     The packages are a dict by key, in the order of the record; contents {sha256: bytes}.
     Raises PublishError for what a device refuses, BoardError for what depends on the board if
-    there is no tag.
+    there is no tag, and if `plain`, no source.
     """
     number = 0 if kind == "py" else int(kind)
     if tag:
@@ -440,7 +450,7 @@ def install(
     with tempfile.TemporaryDirectory() as directory:
         target = f"{directory}/lib"
         mip._mpy = lambda: number
-        run = _Run(target, bool(tag))
+        run = _Run(target, bool(tag), plain)
         try:
             with run:
                 run.connect(list(indexes), kind != "py", session)
@@ -466,4 +476,8 @@ def install(
             package.files[name] = rest[0]
         elif what == "dep":
             package.needs.append(key_of(name))
+    there = {path for package in found.values() for path in package.files}
+    for path in map(clean_path, run.skipped):
+        if not path.endswith(".mpy") or twin(path) not in there:
+            raise BoardError(f"{path} depends on the board")
     return found, run.contents

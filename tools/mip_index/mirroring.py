@@ -77,6 +77,9 @@ def mirror(
             found = {"": _install(install, index.mpy_versions, say)}
         except BoardError as error:
             found = _install_natives(install, index.mpy_versions)
+            with contextlib.suppress(BoardError):  # where there is no source of it
+                plain = functools.partial(install, plain=True)
+                found[""] = _install(plain, index.mpy_versions, say)
             if not found:
                 raise PublishError(f"{error}, and there is nothing for any") from error
         # Found out for all of them before anything is written.
@@ -137,6 +140,9 @@ def _release(
 
     def files(kind: str) -> dict[str, bytes]:
         files = {path: sha for each in needed[kind] for path, sha in each.files.items()}
+        for path in [path for path in files if path.endswith(".mpy")]:
+            if device.build_of(contents[files[path]]):
+                files.pop(str(device.twin(path)), None)  # import would take the source
         return {path: contents[files[path]] for path in sorted(files)}
 
     return Release(
