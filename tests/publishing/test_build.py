@@ -940,7 +940,8 @@ def test_build_command(tmp_path, capsys):
     assert mip_index.main(arguments) == 0
     assert mip_index.main(arguments) == 0
     assert re.fullmatch(
-        r"Published a 1\nmip.install\(\"a@1#sha256=\w{64}\", index=\"URL\"\)\nNothing new\n",
+        "Published a 1\n  a.py\n"
+        r"(mip.install\(\"a@1#sha256=\w{64}\", index=\"URL\"\)\n)\1Nothing new\n",
         capsys.readouterr().out,
     )
     assert len(read(tmp_path / "index", "5", "a")["hashes"][0][1]) == 12
@@ -963,6 +964,10 @@ def test_errors_are_one_line(tmp_path, capsys):
         (["build", str(tmp_path / "gone"), "--output", output], "gone: no such directory"),
         (["serve", str(tmp_path / "a")], "no index in it"),
         (["build", str(tmp_path / "a"), "--output", output, "--url", 'h"'], 'h": not the URL'),
+        (
+            ["build", str(tmp_path / "a"), "--output", output, "--url", "foo"],
+            "foo: not the URL of an index: it begins with https:// or http://",
+        ),
         (
             ["build", str(tmp_path / "a"), str(tmp_path / "b"), "--name", "c", "--output", output],
             "one name for two",

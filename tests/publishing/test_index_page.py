@@ -95,7 +95,18 @@ def test_native_code_on_the_page(site):
     """A package with native code names its architectures, also if there is nothing else of it."""
     text = Text((site / "index.html").read_text("utf-8")).text
     assert text.count("armv6m_6.3, x64_6.3") == 1 and text.count("x64_6.3") == 1
-    assert "only" in text and text.count('/{MPY_ARCH}_{MPY_VERSION}")') == 2
+    assert "only" in text and text.count('/{MPY_ARCH}_{MPY_VERSION}")') == 1
+    # The index of the board first, and the source in the other, where there is some.
+    assert text.count('/{MPY_ARCH}_{MPY_VERSION}", "') == 1
+
+
+def test_what_a_line_pins(tmp_path):
+    """The line of a version says by how much of their hashes it pins the files."""
+    for length, words in (8, "its files by 8 digits of their hashes"), (64, "to the byte"):
+        write_simple(tmp_path / "a", "1")
+        build(tmp_path / "a", tmp_path / str(length), hash_length=length)
+        text = Text((tmp_path / str(length) / "index.html").read_text("utf-8")).text
+        assert f"This version, {words}" in text
 
 
 def test_the_page_needs_nothing_else(site):

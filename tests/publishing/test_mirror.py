@@ -434,7 +434,7 @@ def test_native_code(device, online, tmp_path, how):
     assert mirror(["github:org/app@v1"], tmp_path / "site") == []
 
 
-def test_native_code_with_source(device, online, tmp_path):
+def test_native_code_with_source(device, online, tmp_path, capsys):
     """A mirror splits as `build` does: native code for its boards, the source for all others."""
     code = b"@micropython.native\ndef double(x):\n    return 2 * x\n"
     urls = [["./fast.mpy", "{MPY_ARCH}_6.3/fast.mpy"], ["fast.py", "fast.py"]]
@@ -455,6 +455,14 @@ def test_native_code_with_source(device, online, tmp_path):
     device.mip("install", f"--index={site}/{{MPY_ARCH}}_{{MPY_VERSION}}", "fast", check=True)
     assert set(device.tree()) == {"fast.mpy"}
     assert mirror([str(tmp_path / "fast")], site) == []
+    # The calls that pin it are told apart, and name the sha256 that boards get there.
+    capsys.readouterr()
+    assert mip_index.main(["mirror", str(tmp_path / "fast"), "--output", str(site)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f'mip.install("fast@1#sha256={sha256(file.read_bytes())}", index="URL{inside}")'
+        for inside in ("", "/armv6m_6.3", "/x64_6.3")
+        for file in [site / inside.lstrip("/") / "package" / "6" / "fast" / "1.json"]
+    ] + ["Nothing new"]
 
 
 def test_conflicts(online, tmp_path):
@@ -596,7 +604,8 @@ def test_the_command(online, tmp_path, monkeypatch, capsys):
     }
     assert [host for host in seen if "private-token" in seen[host]] == ["gitlab.com"]
     assert mip_index.main([*arguments, *options]) == 0
-    assert capsys.readouterr().out == "Nothing new\n"
+    # The call again: who has lost it cannot get it from elsewhere.
+    assert capsys.readouterr().out == f"{pin}\nNothing new\n"
     assert mip_index.main([*arguments, *options, "--version", "2", "--name", "n"]) == 0
     assert capsys.readouterr().out.startswith('Published n 2\nmip.install("n@2#sha256=')
     for wrong, words in (

@@ -375,7 +375,7 @@ def test_what_was_published_but_not_listed(tmp_path):
     assert_whole(tmp_path / "index")
 
 
-def test_a_file_of_an_index_that_is_gone(tmp_path):
+def test_a_file_of_an_index_that_is_gone(tmp_path, capsys):
     """A file that was lost comes back with the build that has it, and is named until then."""
     index = tmp_path / "index"
     write_simple(tmp_path / "in" / "a", "1")
@@ -386,8 +386,30 @@ def test_a_file_of_an_index_that_is_gone(tmp_path):
         path.unlink()
     with pytest.raises(PublishError, match="file/../.*: gone, and b needs it: build it again or"):
         build(tmp_path / "in" / "a", index)
-    assert build(tmp_path / "in", index) == []
+    assert main(["build", str(tmp_path / "in"), "--output", str(index)]) == 0
     assert tree(index) == before
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.endswith(" was gone, and is there again") for line in lines) == 2
+    assert lines[-1] != "Nothing new"
+
+
+def test_a_licence_that_is_added(tmp_path, capsys):
+    """What changes in index.json of a version that is published is said."""
+    write_simple(tmp_path / "a", "1")
+    arguments = ["build", str(tmp_path / "a"), "--output", str(tmp_path / "index")]
+    assert main(arguments) == main([*arguments, "--license", "MIT"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "a 1: changed in index.json: license" in lines and lines[-1] != "Nothing new"
+
+
+def test_what_was_published_is_shown(tmp_path, capsys):
+    """The files of each new package are told: a rule may take more than was meant."""
+    write_package(tmp_path / "p", 'metadata(version="1"); package("x")')
+    write_package(tmp_path / "p" / "x", "", __init__="", secrets="")
+    (tmp_path / "p" / "x" / "manifest.py").unlink()
+    assert main(["build", str(tmp_path / "p"), "--output", str(tmp_path / "index")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["Published p 1", "  x/__init__.py, x/secrets.py"]
 
 
 def test_what_was_chosen_is_kept_when_nothing_is_new(tmp_path, capsys):
@@ -395,9 +417,9 @@ def test_what_was_chosen_is_kept_when_nothing_is_new(tmp_path, capsys):
     write_simple(tmp_path / "a", "1")
     arguments = ["build", str(tmp_path / "a"), "--output", str(tmp_path / "index")]
     assert main(arguments) == main([*arguments, "--full-hashes"]) == 0
-    assert capsys.readouterr().out.splitlines()[2:] == [
+    assert capsys.readouterr().out.splitlines()[-2:] == [
         "Nothing new",
-        "Hashes have 64 digits in what comes; what is there keeps its own",
+        "New versions get hashes of 64 digits; published ones keep 8.",
     ]
     write_simple(tmp_path / "a", "2")
     assert main(arguments) == 0
@@ -668,8 +690,8 @@ def test_the_lines_of_native_code(tmp_path, capsys):
     (package / "fast.py").unlink()
     arguments = ["build", str(package), "--output", str(tmp_path / "site"), "--url", "https://h"]
     assert main(arguments) == 0
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert first == "Published p 1"
+    first, files, *lines = capsys.readouterr().out.splitlines()
+    assert (first, files) == ("Published p 1", "  fast.mpy, table.txt")
     found = [
         re.fullmatch(r'mip.install\("p@1#sha256=\w{64}", index="(.*)"\)', each) for each in lines
     ]
@@ -705,7 +727,7 @@ def test_a_version_that_not_every_architecture_has(tmp_path, capsys):
     capsys.readouterr()
     assert main(["build", str(package), "--output", str(index)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("#")[0] for line in lines] == ["Published p 2", 'mip.install("p@2']
+    assert [line.split("#")[0] for line in lines[::2]] == ["Published p 2", 'mip.install("p@2']
     assert check(str(index), offline=True) == []
     with serving(index) as line:
         assert re.search(r'"p", index="http://.*/\{MPY_ARCH\}_\{MPY_VERSION\}"', line)

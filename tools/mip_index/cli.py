@@ -146,22 +146,29 @@ def run_mirror(
 
 
 def publish(command: Callable[..., list[tuple[str, str]]], output: str, **options: Any) -> None:
-    """Run build() or mirror(), print what is new in the index, and the call that pins it."""
+    """Run build() or mirror(), print what is new in the index, and the calls that pin it."""
     before = Index(output).hash_length
-    new = command(output=output, **options)
-    index = Index(output)
+    done: list[Index] = []
+    new = command(output=output, done=done.append, **options)
+    (index,) = done
+    there = {"": index, **{f"/{tag}": each for tag, each in native_indexes(output).items()}}
     for name, version in new:
         print(f"Published {name} {version}")
-    every = [index, *native_indexes(output).values()]
-    for name, version in new:
-        # Native code without source is in none but the indexes of its architectures.
-        where = [each for each in every if each.has(name, version)]
-        for each in where[:1] if where[0] is index else where:
-            print(each.pinned_call(name, version))
-    if not new:
+        if command is build:
+            # What is in packages of one's own: a rule may take more than was meant.
+            home = next(each for each in there.values() if each.has(name, version))
+            print(f"  {', '.join(home.paths(name, version))}")
+    for change in index.changes:
+        print(change)
+    for name, version in new or index.asked:
+        for inside, each in there.items():
+            if each.has(name, version):
+                print(each.pinned_call(name, version, f"{index.url or 'URL'}{inside}"))
+    if not new and not index.changes:
         print("Nothing new")
     if before not in (0, index.hash_length):
-        print(f"Hashes have {index.hash_length} digits in what comes; what is there keeps its own")
+        digits = index.hash_length
+        print(f"New versions get hashes of {digits} digits; published ones keep {before}.")
 
 
 def run_check(

@@ -35,6 +35,7 @@ def mirror(
     url: str | None = None,
     session: Fetches | None = None,
     say: Callable[[str], object] = print,
+    done: Callable[[Index], object] | None = None,
 ) -> list[tuple[str, str]]:
     """Publish packages, with all that they need, in the index in `output`.
 
@@ -43,6 +44,7 @@ def mirror(
     proof of what is installed.
     name, version: what the package is called in the index, where it is a single one.
     session: what fetches.  say: a function that is called with a line about what was left out.
+    done: as for build().
 
     The packages are installed into an empty directory, by the device's own code, in one call.
     Each is published with the files of all that it needs, so that what is installed from there
@@ -86,6 +88,8 @@ def mirror(
         every = {tag: releases(*each) for tag, each in found.items()}
         new = index.publish(every.pop("", []), updated, every)
         write_page(index)
+        if done:
+            done(index)
     return new
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .device import PublishError
+from .device import MAX_HASH_LENGTH, PublishError
 from .store import ANY, Index, native_indexes, version_key
 
 HERE = Path(__file__).parent
@@ -76,7 +76,8 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
     rows = "".join(
         f"<dt>{key}</dt><dd>{html.escape(value)}</dd>" for key, value in facts.items() if value
     )
-    lines = "".join(_lines(index, home, name, version, list(there)))
+    digits = min((len(hash) for _, hash in document.get("hashes", [])), default=MAX_HASH_LENGTH)
+    lines = "".join(_lines(index, home, name, version, list(there), digits))
     description = html.escape(entry.get("description", ""))
     return (
         f'<li><details id="{html.escape(name)}"><summary><span><b>{html.escape(name)}</b> '
@@ -88,19 +89,29 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
 
 
 def _lines(
-    index: Index, home: Index, name: str, version: str, natives: list[str]
+    index: Index, home: Index, name: str, version: str, natives: list[str], digits: int
 ) -> Iterator[str]:
-    """Yield the lines that install a package, each with what it is for."""
+    """Yield the lines that install a package, each with what it is for.
+
+    home: the index that has it.  natives: the tags of those with native code of it.  digits: of
+    the hashes of its files.
+    """
     url = f'<span class="url">{html.escape(index.url or "URL")}</span>'
     arch = url + (f"/{ANY}" if natives else "")
     # Only this mip puts the board's architecture into a URL.
     other = url if home is index else f"{url}/{natives[0]}"
-    yield _line("At the REPL", f'mip.install("{name}", index="{arch}")')
+    both = f'["{arch}", "{url}"]' if natives and home is index else f'"{arch}"'
+    yield _line("At the REPL", f'mip.install("{name}", index={both})')
     yield _line("From a computer", f"mpremote mip install --index {other} {name}")
     yield _line("Unix port", f"micropython -m mip install --index '{arch}' {name}")
-    pinned = html.escape(home.pinned_call(name, version, "\0"), quote=False).replace("\0", url)
     if home is index:
-        yield _line("This version, to the byte", pinned)
+        pinned = html.escape(home.pinned_call(name, version, "\0"), quote=False)
+        what = (
+            f"its files by {digits} digits of their hashes"
+            if digits < MAX_HASH_LENGTH
+            else "to the byte"
+        )
+        yield _line(f"This version, {what}", pinned.replace("\0", url))
 
 
 def _line(what: str, code: str) -> str:

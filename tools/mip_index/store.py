@@ -92,12 +92,16 @@ class Index:
     what it has published.
     hash_length, mpy_versions, url, license: what was chosen for it, see choose().
     updated: when it was last changed, in seconds since 1970.
+    asked: (name, version) of all that publish() was given, new or not.  changes: lines about what
+    it has changed of what was published.
     Raises PublishError if the directory has an index of another kind.
     """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._lock: int | None = None
+        self.asked: list[tuple[str, str]] = []
+        self.changes: list[str] = []
         self._load()
 
     def _load(self) -> None:
@@ -165,8 +169,11 @@ class Index:
         self.mpy_versions = list(dict.fromkeys(mpy_versions or self.mpy_versions or [NEWEST_MPY]))
         self.url = (url or self.url).rstrip("/")
         self.license = license or self.license
-        if re.search(r'[\s"\\]', self.url):
-            raise PublishError(f"{self.url}: not the URL of an index: it has a space or a quote")
+        if self.url and not re.fullmatch(r'https?://[^\s"\\]+', self.url):
+            raise PublishError(
+                f"{self.url}: not the URL of an index: it begins with https:// or http://, "
+                "and has no space or quote"
+            )
         if not MIN_HASH_LENGTH <= self.hash_length <= MAX_HASH_LENGTH:
             raise PublishError(
                 f"--hash-length {self.hash_length}: a hash has {MIN_HASH_LENGTH} to "
@@ -200,16 +207,25 @@ class Index:
             self._write_json(path, self._package_json(release, files))
         for release in releases:
             self._restore(release)
+        new = [(release.name, release.version) for release, _, _ in missing]
+        self.asked = [(release.name, release.version) for release in releases]
         entries = {**self._unlisted(), **self.entries}
         for release in releases:
-            entries[release.name] = self._finish(release, entries.get(release.name, {}))
+            before = entries.get(release.name, {})
+            entry = entries[release.name] = self._finish(release, before)
+            changed = [key for key in (*FACTS, "path") if before.get(key, "") != entry[key]]
+            if changed and (release.name, release.version) not in new:
+                what = f"{release.name} {release.version}"
+                self.changes.append(f"{what}: changed in index.json: {', '.join(changed)}")
         self._write_listing(entries, updated)
-        new = [(release.name, release.version) for release, _, _ in missing]
         for tag, releases_there in (natives or {}).items():
             inside = Index(self.directory / tag)
             url = self.url and f"{self.url}/{tag}"
             inside.choose(self.hash_length, self.mpy_versions, url, self.license)
             new += inside.publish(releases_there, updated)
+            self.asked += inside.asked
+            self.changes += [f"{tag}/{change}" for change in inside.changes]
+        self.asked = list(dict.fromkeys(self.asked))
         return list(dict.fromkeys(new))
 
     def versions(self, kind: str, name: str) -> list[str]:
@@ -234,6 +250,14 @@ class Index:
         """Return whether a package is published in a version, or at all if that is "latest"."""
         kinds = self.entries[name]["versions"].values() if name in self.entries else ()
         return any(version in (*versions, "latest") for versions in kinds)
+
+    def paths(self, name: str, version: str) -> list[str]:
+        """Return the paths of a published package's files: those of source, if it has them."""
+        for kind in ("py", *self.entries[name]["versions"]):
+            package = self.package(kind, name, version)
+            if package:
+                return [path for path, _ in package["hashes"]]
+        return []
 
     def pinned_call(self, name: str, version: str, url: str = "") -> str:
         """Return the call that installs a package and nothing else under its name and version."""
@@ -274,6 +298,7 @@ class Index:
                 digest = hashlib.sha256(data).hexdigest()
                 for hash in filter(digest.startswith, gone):
                     self.write(content_path(hash), data)
+                    self.changes.append(f"{content_path(hash)} was gone, and is there again")
 
     def _package_json(self, release: Release, files: dict[str, bytes]) -> dict[str, Any]:
         """Return what is published of a release: its JSON. files: path -> bytes."""
