@@ -20,7 +20,7 @@ from jsonschema import Draft7Validator
 from mip_index import PublishError, check
 from mip_index import device as host
 from mip_index.clients import CLIENTS, FIELD
-from mip_index.document import SCHEMA
+from mip_index.document import KNOWN_KEYS, SCHEMA
 from mip_index.fetch import Answer
 from mip_index.store import package_path
 from test_sources import BAD_DESTINATIONS, DESTINATIONS, params
@@ -125,6 +125,7 @@ FAULTS = [
     Fault("a list of authors", urls(GOOD, author=["x"]), "author", "not a text", ()),
     Fault("misspelt key", urls(GOOD, versoin="1"), "versoin", "version?", ()),
     Fault("key of another form", urls(GOOD, Deps=[]), "Deps", "deps?", ()),
+    Fault("another word", urls(GOOD, dependencies=[]), "dependencies", "no client reads it", ()),
     Fault("urls null", {"urls": None}, "urls", "a list of"),
     Fault("urls an object", {"urls": {"m.py": "m.py"}}, "urls", "a list of"),
     Fault("urls a text", {"urls": "m.py"}, "urls", "a list of"),
@@ -282,7 +283,7 @@ SOUND = {
     "needs": deps(["needed", "1"], ["other", "latest"]),
     "needs repositories": deps(["github:other/repo", "v1"], ["github:other/repo/y.py", ""]),
     "needs of the web": deps(["https://example.org/x.py", ""], ["https://example.org/p/", "x"]),
-    "unknown keys": urls(GOOD, name="x", description="y", files=[1], hash="z"),
+    "other keys": {"$schema": "x", **urls(GOOD, name="x", description="y", author="z")},
     "similar names": urls(["a.py", "m.py"], ["ab.py", "m.py"], ["a/b.py", "m.py"])
     | {"urls": [["a.py", "m.py"], ["ab.py", "m.py"], ["c/a.py", "m.py"], ["c/b.mpy", "good.mpy"]]},
     "only needs": {"deps": [["needed", "latest"]]},
@@ -867,6 +868,14 @@ def test_the_schema():
     Draft7Validator.check_schema(schema)
     assert re.findall(r"\w+://[^/]+", SCHEMA.read_text()) == ["http://json-schema.org"]
     assert "://" not in schema["$id"]
+
+
+def test_the_keys_of_the_schema():
+    """Editors know the keys that `check` knows, and warn about others."""
+    schema = json.loads(SCHEMA.read_text())
+    assert sorted(schema["properties"]) == sorted(KNOWN_KEYS)
+    (error,) = Draft7Validator(schema).iter_errors(urls(GOOD, requires=[]))
+    assert list(error.path) == ["requires"]
 
 
 @pytest.mark.parametrize("path", [row[0] for row in DESTINATIONS])

@@ -295,7 +295,8 @@ def test_what_the_index_does_not_have(tmp_path):
 
 def test_data_that_a_rule_takes(tmp_path):
     """Data is published as it is, if a manifest names it, and then nothing is said."""
-    manifest = 'metadata(version="1")\npackage("a")\npackage("a", files=["table.json"])'
+    manifest = 'metadata(version="1", pypi="x", stdlib=True)\npackage("a")\n'
+    manifest += 'package("a", files=["table.json"])'
     write_package(tmp_path / "a", manifest)
     (tmp_path / "a" / "a").mkdir()
     (tmp_path / "a" / "a" / "__init__.py").write_text("")

@@ -7,7 +7,7 @@ import difflib
 import functools
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from .store import FACTS
 
 SCHEMA = Path(__file__).with_name("package.schema.json")
 
-# Keys that say something to people, and are no misspelt ones.
-KNOWN_KEYS = (*KEYS, *FACTS, "name", "from")
+# Keys that a client, an editor or this tool reads, and those of micropython-lib's metadata().
+KNOWN_KEYS = (*KEYS, *FACTS, "name", "from", "$schema")
+METADATA_KEYS = (*KNOWN_KEYS, "pypi", "pypi_publish", "stdlib")
 # Keys of the package.json of npm.
 NPM_KEYS = {"dependencies", "devDependencies", "scripts", "main", "engines"}
 
@@ -81,8 +82,8 @@ def _shape(document: object) -> list[Finding]:
     for error in _schema().iter_errors(document):
         path = list(error.absolute_path)
         destination = len(path) == 3 and path[0] in ("urls", "hashes") and path[2] == 0
-        if destination and isinstance(error.instance, str):
-            continue  # clean_path() tells more of it
+        if destination and isinstance(error.instance, str) or path and path[0] not in KNOWN_KEYS:
+            continue  # clean_path() and unread_keys() tell more of it
         entry = "".join(f"[{part}]" if isinstance(part, int) else part for part in path[:2])
         clients = tuple(error.schema.get("clients", CLIENTS))
         warning = error.schema.get("warning", False)
@@ -93,7 +94,7 @@ def _shape(document: object) -> list[Finding]:
     return list(findings.values())
 
 
-def unread_keys(document: Iterable[str]) -> list[Finding]:
+def unread_keys(document: Iterable[str], known: Sequence[str] = KNOWN_KEYS) -> list[Finding]:
     """Return the Findings about keys of a package.json, or of metadata(), that nothing reads."""
     keys = list(document)
     if NPM_KEYS.intersection(keys) and not set(LISTS).intersection(keys):
@@ -101,7 +102,9 @@ def unread_keys(document: Iterable[str]) -> list[Finding]:
         return [Finding("", reason, warning=True)]
     findings = []
     for key in keys:
-        near = difflib.get_close_matches(key.lower(), KNOWN_KEYS, 1, 0.85)
-        if near and key not in KNOWN_KEYS:
-            findings.append(Finding(key, f"no client reads it: {near[0]}?", warning=True))
+        if key not in known:
+            near = [
+                f": {each}?" for each in difflib.get_close_matches(key.lower(), known, 1, 0.85)
+            ]
+            findings.append(Finding(key, f"no client reads it{''.join(near)}", warning=True))
     return findings

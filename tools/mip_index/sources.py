@@ -12,7 +12,7 @@ from typing import Any
 from . import device
 from .clients import Finding
 from .device import PublishError
-from .document import read_document, unread_keys
+from .document import METADATA_KEYS, read_document, unread_keys
 from .store import FACTS, NEWEST_MPY, is_name, is_version
 
 # What makes a directory a package; the first goes before the second.
@@ -343,7 +343,7 @@ class Manifest:
         self._directory = source.path.parent
         self._done: set[Path] = set()
         self._run(source.path, options)
-        source.findings = unread_keys(source.metadata) + [
+        source.findings = unread_keys(source.metadata, METADATA_KEYS) + [
             Finding(key, "not a text, so it is left out", warning=True)
             for key in FACTS
             if not isinstance(source.metadata.get(key) or "", str)
