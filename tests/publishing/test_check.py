@@ -598,7 +598,7 @@ def test_files_that_cannot_be_fetched():
     findings = check("https://example.org/x", session=Files(get))
     assert [str(finding) for finding in findings] == [
         "warning: urls[0]: could not look: https://example.org/x/m.py: not online",
-        "warning: urls[1]: could not look: https://example.org/x/n.py: not looked up",
+        "warning: urls[1]: could not look: https://example.org/x/n.py: its host has failed",
     ]
     assert len(asked) == 2
 
@@ -609,8 +609,18 @@ def test_offline(tmp_path):
     write(tmp_path / "x", text | {"deps": [["needed", "1"]]}, m=MODULE)
     findings = check(str(tmp_path / "x"), session=DISK, offline=True)
     assert errors(findings) == ["error: urls[1]: 'n.py': there is no such file"]
-    told = [finding.entry for finding in findings if "could not look" in finding.reason]
-    assert told == ["urls[2]", "deps[0]"]
+    assert "note: 2 not looked up: --offline" in map(str, findings)
+    assert not any("could not look" in finding.reason for finding in findings)
+
+
+def test_offline_and_strict(tmp_path, capsys):
+    """What was not looked up, as it was not to be, is told and is no mistake."""
+    write(tmp_path / "x", urls(GOOD, deps=[["needed", "1"]]), m=MODULE)
+    assert run(tmp_path / "x", "--offline", "--strict") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/x: note: 1 not looked up: --offline",
+        f"{tmp_path}/x: good for every client",
+    ]
 
 
 BOTH = "x.py: a file and a directory at once: what is asked for has both"

@@ -758,7 +758,10 @@ def test_bytecode_that_is_none(tmp_path):
     for data, words in (
         (b"x", "m.mpy: not bytecode, though it is called .mpy"),
         (b"M\x05\x00\x1f\0", "m.mpy: bytecode of version 5, firmware takes 6"),
-        (compiled(NATIVE, "x64"), "m.mpy: native code, which only boards with x64 load"),
+        (
+            compiled(NATIVE, "x64"),
+            "m.mpy: native code, which only boards with x64 load: name it with {MPY_ARCH}",
+        ),
     ):
         (tmp_path / "p" / "m.mpy").write_bytes(data)
         try:

@@ -26,15 +26,17 @@ class Finding:
     reason   what is wrong
     clients  those for which it is: of CLIENTS
     warning  whether all clients install it, but perhaps not as it was meant
+    note     whether it says only what was not looked at; it is a warning, too
     """
 
     entry: str
     reason: str
     clients: tuple[str, ...] = CLIENTS
     warning: bool = False
+    note: bool = False
 
     def __str__(self) -> str:
-        kind = "warning" if self.warning else "error"
+        kind = "note" if self.note else "warning" if self.warning else "error"
         clients = "" if self.clients == CLIENTS else f" ({', '.join(self.clients)})"
         return f"{kind}: {self.entry}{': ' if self.entry else ''}{self.reason}{clients}"
 

@@ -38,6 +38,10 @@ SECRETS = re.compile(
 )
 
 
+class Unseen(PublishError):
+    """Something was not looked up, as that was not wanted."""
+
+
 @dataclass
 class Lookup:
     """Reads what a document names; what lies beside a document on the disk, from there.
@@ -76,7 +80,7 @@ class Lookup:
     def read(self, url: str) -> bytes | None:
         """Return the content of a URL or path, None where nothing is.
 
-        Raises PublishError for what cannot be read.
+        Raises PublishError for what cannot be read, Unseen for what is not to be.
         """
         found = self._pattern.fullmatch(url) if self.local else None
         if found and found[1].startswith(self._near):
@@ -85,7 +89,9 @@ class Lookup:
         host = urlsplit(url).netloc if "://" in url else ""
         if host and (self.offline or host in self._silent):
             self.failed = True
-            raise PublishError(f"{url}: not looked up")
+            if self.offline:
+                raise Unseen(f"{url}: --offline")
+            raise PublishError(f"{url}: its host has failed")
         if not host and not os.path.isfile(url):
             return None  # nor is a directory a file, or a link that leads round in a circle
         if not host:
@@ -124,6 +130,7 @@ class EntryChecker:
 
     def __post_init__(self) -> None:
         self._found: list[Finding] = []
+        self._unseen: set[str] = set()  # entries
         self._paths: list[tuple[str, str, str]] = []  # (entry, path, source) of all files
         self._needs: list[tuple[str, str, str | None]] = []  # (entry, name, version) of all deps
 
@@ -149,6 +156,9 @@ class EntryChecker:
         if self.document.get("hashes") and not self._root():
             self._error("hashes", "files of an index, and this is in none: use urls")
         self._check_versions()
+        if self._unseen:
+            reason = f"{len(self._unseen)} not looked up: --offline"
+            self._found.append(Finding("", reason, warning=True, note=True))
         return self._found
 
     def together(self) -> list[Finding]:
@@ -181,6 +191,9 @@ class EntryChecker:
             return False, None
         try:
             return True, self.lookup.read(url)
+        except Unseen:
+            self._unseen.add(entry)
+            return False, None
         except PublishError as error:
             self._warn(entry, f"could not look: {error}")
             return False, None

@@ -216,7 +216,7 @@ def bytecode_findings(
     if not own_arch:
         return
     if not (arch or version):
-        reason = f"native code, which only boards with {own_arch} load"
+        reason = f"native code, which only boards with {own_arch} load: name it with {{MPY_ARCH}}"
         yield Finding(entry, reason, warning=True)
     elif arch not in ("", own_arch):
         yield Finding(entry, f"the build for {arch} is for {own_arch}")
