@@ -730,6 +730,7 @@ JSON_ERRORS = [
     ('{"version": "1", "deps": ["@1"]}', "names no package"),
     ('{"version": "1", "deps": ["./a"]}', "cannot be the name of a dependency: './a'"),
     ('{"version": "1", "urls": [["a.py", "a.py"], ["A.py", "a.py"]]}', "A.py clashes with a.py"),
+    ('{"version": "1", "urls": [["b.py", "a.py"], ["b.py", "c.py"]]}', "lists b.py twice: name"),
     ('{"version": "1", "hashes": [["a.py", "12345678"]]}', "another index"),
     ('{"urls": [["a.py", "a.py"]]}', "no version"),
     ('{"version": 1.0, "urls": [["a.py", "a.py"]]}', 'version: write "1.0", in quotes'),
@@ -742,6 +743,7 @@ def test_mistakes_in_package_json(tmp_path, text, message):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "package.json").write_text(text)
     (tmp_path / "p" / "a.py").write_text("")
+    (tmp_path / "p" / "c.py").write_text("x = 1")
     with pytest.raises(PublishError, match=message) as error:
         build(tmp_path / "p", tmp_path / "index")
     assert str(tmp_path / "p") in str(error.value)
@@ -1012,7 +1014,7 @@ def test_wrong_command_lines(arguments, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as error:
         mip_index.main(arguments)
     assert error.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert f"usage: mip-index {arguments[0]} " in capsys.readouterr().err
 
 
 def test_no_command(capsys):

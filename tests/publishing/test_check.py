@@ -97,7 +97,10 @@ GOOD = ["m.py", "m.py"]
 FAULTS = [
     # The text.
     Fault("cut", '{"urls": [["m.py", "m.py"]]', "", "line 1: ends before"),
-    Fault("no JSON", '{"urls": [["m.py", m.py]]}', "", "line 1: not JSON up to"),
+    Fault("no JSON", '{"urls": [["m.py", m.py]]}', "", "line 1, column 20 on: 'm.py"),
+    Fault("number", '{"version": 1.0.0, "urls": []}', "", 'column 13 on: \'1.0.0, "urls"'),
+    Fault("comment", '{\n // x\n "urls": []}', "", "not JSON from line 2, column 2 on: '// x'"),
+    Fault("README", "# Title\n", "", "not JSON from line 1, column 1 on: '# Title'"),
     Fault("web page", "<html></html>", "", "web page"),
     Fault("BOM", '\ufeff{"urls": [["m.py", "m.py"]]}', "", "order mark", ("upstream",)),
     Fault("not UTF-8", b'{"version": "\xff", "urls": [["m.py", "m.py"]]}', "", "UTF-8"),
@@ -210,13 +213,19 @@ FAULTS = [
         "page",
         urls(["m.py", "https://github.com/org/repo/blob/main/pkg/m.py"]),
         "urls[0]",
-        "is a page",
+        "name it github:ORG/REPO/PATH",
+    ),
+    Fault(
+        "page of Codeberg",
+        urls(["m.py", "https://codeberg.org/org/repo/src/branch/main/m.py"]),
+        "urls[0]",
+        "name it codeberg:ORG/REPO/PATH",
     ),
     Fault(
         "page of another forge",
         urls(["m.py", "https://gitlab.com/org/repo/-/blob/main/m.py"]),
         "urls[0]",
-        "is a page",
+        "name it gitlab:ORG/REPO/PATH",
     ),
     Fault(
         "token",
@@ -226,16 +235,16 @@ FAULTS = [
         (),
     ),
     Fault("own ref", urls(["m.py", "github:org/repo/pkg/m.py@v1"]), "urls[0]", "no @", FIELD),
-    Fault("from the root", urls(["m.py", "/top.py"]), "urls[0]", "they fetch", FIELD),
+    Fault("from the root", urls(["m.py", "/top.py"]), "urls[0]", "mpremote fetch", FIELD),
     Fault("from the scheme", urls(["x.py", "//example.org/x.py"]), "urls[0]", "no file", CLIENTS),
     Fault("space", urls(["m.py", "a b.py"]), "urls[0]", "send spaces", FIELD),
-    Fault("letter", urls(["m.py", "caf\u00e9.py"]), "urls[0]", "send letters", MPREMOTE),
+    Fault("letter", urls(["m.py", "caf\u00e9.py"]), "urls[0]", "sends letters", MPREMOTE),
     Fault("dots", urls(["m.py", "../top.py"]), "urls[0]", "the dots", ()),
     Fault(
         "other repository",
         urls(["x.py", "github:other/repo/x.py"]),
         "urls[0]",
-        f"installed @TAG, they fetch {GITHUB}/other/repo/TAG/x.py",
+        f"upstream and mpremote fetch {GITHUB}/other/repo/TAG/x.py, installed @TAG",
         (),
     ),
     # Hashes.
@@ -255,16 +264,16 @@ FAULTS = [
         (),
     ),
     Fault("dep page", deps(["https://github.com/other/repo", "v1"]), "deps[0]", "fetch", FIELD),
-    Fault("name@version", deps(["needed@1", "latest"]), "deps[0]", "they fetch", FIELD),
-    Fault("star", deps(["needed", "*"]), "deps[0]", "they fetch", FIELD),
-    Fault("relative", deps(["./sub", "latest"]), "deps[0]", "they fetch", FIELD),
+    Fault("name@version", deps(["needed@1", "latest"]), "deps[0]", "mpremote fetch", FIELD),
+    Fault("star", deps(["needed", "*"]), "deps[0]", "mpremote fetch", FIELD),
+    Fault("relative", deps(["./sub", "latest"]), "deps[0]", "mpremote fetch", FIELD),
     Fault("no name", deps(["", "1"]), "deps[0]", "empty"),
     Fault("dots for a name", deps(["..", "1"]), "deps[0]", "not the name"),
     Fault("path for a version", deps(["needed", "../x"]), "deps[0]", "not the name"),
     Fault("owner", deps(["github:org", "v1"]), "deps[0]", "names no file"),
     Fault("unknown forge", deps(["sourcehut:org/x", "1"]), "deps[0]", "names no package"),
     Fault("no package", deps(["nowhere", "latest"]), "deps[0]", "no such package"),
-    Fault("no version", deps(["needed", "9"]), "deps[0]", "no such package"),
+    Fault("no version", deps(["needed", "9"]), "deps[0]", "no version 9 of needed"),
     Fault("no repository", deps(["github:no/repo", "v1"]), "deps[0]", "no such package"),
     Fault("itself", deps(["github:org/repo/pkg", ""]), "deps[0]", "never end", FIELD),
     Fault("two versions", deps(["needed", "1"], ["needed", "2"]), "deps[1]", "two", OURS),
@@ -502,7 +511,7 @@ def test_a_ref_that_leaks():
     text["version"] = "@v1"
     (finding,) = found(text, "github:org/repo/pkg@v1")
     assert (finding.entry, finding.clients, finding.warning) == ("urls[0]", FIELD, False)
-    assert finding.reason.endswith(f"they fetch {GITHUB}/other/repo/v1/x.py")
+    assert f"upstream and mpremote fetch {GITHUB}/other/repo/v1/x.py: " in finding.reason
 
 
 def write(directory, text, **files):
@@ -576,6 +585,7 @@ def test_the_repository_of_a_local_package_is_guessed(tmp_path):
         ("nowhere", "nowhere: no such file"),
         ("github:no/repo", f"{GITHUB}/no/repo/HEAD/package.json: no such file"),
         ("https://example.org/x.py", "not a package.json"),
+        ("https://example.org/site/index.json", "an index: name its directory on the disk"),
     ],
 )
 def test_a_place_without_a_package(tmp_path, monkeypatch, place, words):
@@ -583,6 +593,30 @@ def test_a_place_without_a_package(tmp_path, monkeypatch, place, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PublishError, match=re.escape(words)):
         check(place, session=Files(lambda url: None))
+
+
+def test_an_index_on_the_web():
+    """An index at a URL is told from a package that is not there."""
+    there = {"https://example.org/site/index.json": b"{}"}
+    with pytest.raises(PublishError, match="^https://example.org/site: an index: name its"):
+        check("https://example.org/site", session=Files(there.get))
+
+
+def test_a_name_that_is_no_repository(tmp_path):
+    """What a package cannot be installed as is refused for --as."""
+    write(tmp_path, urls(GOOD), m=MODULE)
+    with pytest.raises(PublishError, match="^me/sht3x: --as takes github:ORG/REPO$"):
+        check(str(tmp_path), published="me/sht3x")
+
+
+def test_a_directory_for_a_file(tmp_path):
+    """A directory where a file is named is told as one, by `check` and by `build`."""
+    write(tmp_path / "p", urls(["sht3x", "sht3x"], version="1"))
+    (tmp_path / "p" / "sht3x").mkdir()
+    found_there = errors(check(str(tmp_path / "p"), session=DISK))
+    assert found_there == ["error: urls[0]: 'sht3x': is a directory: name its files"]
+    with pytest.raises(PublishError, match="/sht3x is a directory: name its files$"):
+        mip_index.build(tmp_path / "p", tmp_path / "site")
 
 
 def test_files_that_cannot_be_fetched():
@@ -780,7 +814,7 @@ def test_what_a_manifest_needs(tmp_path):
     options = {"session": Files(world().get)}
     assert [str(each).split(", no")[0] for each in check(str(tmp_path / "p"), **options)] == [
         "error: require(): 'loging': there is no such package",
-        "error: require(): 'other': there is no such package",
+        "error: require(): there is no version 9 of other",
     ]
     assert check(str(tmp_path / "p"), files=False, **options) == []
 
@@ -916,7 +950,7 @@ def test_the_projects_own_package():
 NOTES = {
     "strict JSON invalid": ("only MicroPython's json", MPREMOTE),
     "dep is plain string": ("a text alone", FIELD),
-    '"latest" used as git ref': ("a branch to them", FIELD),
+    '"latest" used as git ref': ("for a branch", FIELD),
     "colon in dest": ("swapped?", CLIENTS),
     "fs: dest": ("fs: is one IDE", CLIENTS),
     "url dep https://github.com/": ("means https://raw.githubusercontent.com/", FIELD),

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import socket
 
 import mip_index
 import pytest
@@ -543,6 +544,21 @@ def test_what_does_not_pass(server, waits):
     assert waits == [1, 4, 10]
 
 
+def test_errors_of_the_network_are_words(monkeypatch):
+    """A host that is not known, or cannot be reached, is told without a number."""
+    for error, words in (
+        (socket.gaierror(-2, "Name or service not known"), "the host is not known"),
+        (OSError(101, "Network is unreachable"), "Network is unreachable"),
+    ):
+
+        def fails(*place, error=error, **options):
+            raise error
+
+        monkeypatch.setattr(socket, "create_connection", fails)
+        with pytest.raises(PublishError, match=f"^http://h/x: {words}$"):
+            host.read(Session(), "http://h/x")
+
+
 def test_paths(tmp_path):
     """A path is read; what is no file is nothing, or an error that names it."""
     (tmp_path / "x").write_bytes(b"content")
@@ -628,4 +644,4 @@ def test_wrong_command_lines(arguments, capsys):
     with pytest.raises(SystemExit) as error:
         mip_index.main(["mirror", *arguments])
     assert error.value.code == 2
-    assert "usage:" in capsys.readouterr().err
+    assert "usage: mip-index mirror " in capsys.readouterr().err

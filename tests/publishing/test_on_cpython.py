@@ -129,7 +129,7 @@ def test_contents():
 
 
 WHERE = [
-    ('{\n"a": 1,\n"urls": [x]\n}', "line 3: not JSON up to"),
+    ('{\n"a": 1,\n"urls": [x]\n}', "not JSON from line 3, column 10 on: 'x]'"),
     ('{\n"urls": [', "line 2: ends before"),
     ("<html>", "web page"),
     ("[]", "not an object"),

@@ -820,7 +820,7 @@ def test_links_in_a_package(tmp_path):
     (tmp_path / "p" / "n.py").unlink()
     (tmp_path / "p" / "n.py").mkdir()
     (finding,) = check(str(tmp_path / "p"), offline=True)
-    assert str(finding) == "error: urls[1]: 'n.py': there is no such file"
+    assert str(finding) == "error: urls[1]: 'n.py': is a directory: name its files"
     (tmp_path / "p" / "n.py").rmdir()
     (tmp_path / "p" / "n.py").symlink_to("link.py")
     said = []

@@ -161,10 +161,10 @@ class Package:
                 other = self.files.setdefault(item.path, item)
                 owner = self.owners.setdefault(item.path, source.name)
                 if other != item and other.data() != item.data():
-                    raise PublishError(
-                        f"{self.source.path}: {item.path} of {owner} and of {source.name} "
-                        "are different: rename one"
-                    )
+                    both = f"{item.path} of {owner} and of {source.name} are different: rename one"
+                    twice = f"lists {item.path} twice: name one file for it"
+                    why = twice if owner == source.name else both
+                    raise PublishError(f"{self.source.path}: {why}")
                 continue
             there = packages.get(item.name)
             needed = there and there.read(item.name, item.options)

@@ -24,6 +24,8 @@ from .store import NEWEST_MPY, Index, native_indexes, package_path
 # it may have URLs that lead upwards.
 SOME_REPOSITORY = "github:ORG/REPO"
 SOME_DIRECTORY = "PATH/PATH/PATH"
+# What is asked for instead of the URL of one.
+AN_INDEX = "an index: name its directory on the disk, or the URL of one of its packages"
 
 
 def check(
@@ -55,6 +57,8 @@ def check(
     if ":" in place:
         base, ref = _asked(place)
         location = device.url_of(base, ref)
+        if location.endswith("/index.json"):
+            raise PublishError(f"{place}: {AN_INDEX}")
     else:
         path = Path(place)
         if path.name in ("manifest.py", "index.json"):
@@ -97,10 +101,14 @@ def check(
         location = local = (path / device.DOCUMENT if path.is_dir() else path).as_posix()
         if published:
             base, ref = _asked(published)
+            if device.is_local(base):
+                raise PublishError(f"{published}: --as takes github:ORG/REPO")
     data = device.read(session, location)
     if data is None:
         if local:
             _asked(place)  # which tells of a version
+        if not local and device.read(session, f"{location.rpartition('/')[0]}/index.json"):
+            raise PublishError(f"{place}: {AN_INDEX}")
         raise PublishError(f"{location}: no such file")
     findings, document = read_document(data)
     if document is None:

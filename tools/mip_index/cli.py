@@ -320,9 +320,13 @@ def add_serve(add: Callable[..., object]) -> None:
     add("--port", type=port, default=8000, metavar="N", help="0 takes a free one (default 8000)")
     text = "address to listen on; 127.0.0.1 is for this machine only (default 0.0.0.0, all)"
     add("--bind", dest="host", default="0.0.0.0", metavar="ADDR", help=text)
-    add("--cert", metavar="FILE", help="a certificate, PEM: serve with TLS")
-    add("--key", metavar="FILE", help="its private key, PEM")
-    add("--tls", action="store_true", help="serve with TLS and a certificate made for now")
+    add("--cert", metavar="FILE", help="a certificate, PEM: serve with TLS; needs --key")
+    add("--key", metavar="FILE", help="its private key, PEM; needs --cert")
+    add(
+        "--tls",
+        action="store_true",
+        help="serve with TLS and a certificate made for now; needs --ca",
+    )
     text = "where to write what a board has to trust for --tls: DER if it ends in .der, or PEM"
     add("--ca", default="", metavar="FILE", help=text)
 
@@ -349,13 +353,13 @@ def make_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(
             name, help=first, description=description, epilog=epilog, formatter_class=raw
         )
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, parser=command)
         add(command.add_argument)
     return parser
 
 
 def refuse(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """End the program, with status 2, if options do not go together."""
+    """End the program, with status 2, if options do not go together. parser: of the command."""
     named = options.run is run_mirror and (options.name or options.version)
     if named and len(options.packages) > 1:
         parser.error("--name and --version are for a single PACKAGE")
@@ -381,7 +385,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     options = parser.parse_args(words)
-    refuse(parser, options)
+    refuse(vars(options).pop("parser"), options)
     run = vars(options).pop("run")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names that a terminal cannot show

@@ -299,7 +299,7 @@ def clashes(paths: Sequence[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def refusal(data: bytes) -> str:
-    """Return why a device cannot read a package.json, with the line; "" if it can."""
+    """Return why a device cannot read a package.json, and where; "" if it can."""
     try:
         for _ in mip._entries(io.BytesIO(data), bytearray(256)):
             pass
@@ -313,16 +313,19 @@ def refusal(data: bytes) -> str:
     if data.lstrip()[:1] == b"[":
         return "not an object"
     try:
-        data.decode()
+        json_reader.loads(data.removeprefix(MARK))
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return f"line {line}: not UTF-8"
-    place = min(int(found[1]), len(data))
-    line = data.count(b"\n", 0, place) + 1
-    if place >= len(data.rstrip()):
-        return f"line {line}: ends before the document does"
-    text = data[max(place - 20, 0) : place].decode("utf-8", "replace")
-    return f"line {line}: not JSON up to {text!r}"
+    except json_reader.NotJSON as error:
+        text = data.removeprefix(MARK).decode()
+        line = text.count("\n", 0, error.place) + 1
+        if error.place >= len(text.rstrip()):
+            return f"line {line}: ends before the document does"
+        column = error.place - text.rfind("\n", 0, error.place)
+        rest = text[error.place :].split("\n")[0][:20].rstrip()
+        return f"not JSON from line {line}, column {column} on: {rest!r}"
+    return reason
 
 
 # --- Fetching and installing ---

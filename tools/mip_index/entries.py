@@ -24,12 +24,15 @@ KINDS = (NEWEST_MPY, "py")
 # A ref that the repository of a package may be asked for at.
 SOME_REF = "TAG"
 
+# Who reads alike, in messages.
+THEY = " and ".join(FIELD)
+
 # What a URL may begin with.
 SCHEMES = (*device.FORGES, "http", "https")
-# Pages that show a file, with which it is confused.
+# Pages that show a file, with which it is confused: the first label of the host is the forge.
 PAGES = re.compile(
-    r"https?://(github\.com/[^/]+/[^/]+/(blob|tree)|gitlab\.com/.*/-/(blob|tree)"
-    r"|codeberg\.org/[^/]+/[^/]+/src)/"
+    r"https?://((github)\.com/[^/]+/[^/]+/(blob|tree)|(gitlab)\.com/.*/-/(blob|tree)"
+    r"|(codeberg)\.org/[^/]+/[^/]+/src)/"
 )
 # What looks like a secret in a URL.
 SECRETS = re.compile(
@@ -77,15 +80,20 @@ class Lookup:
         # Of a guess, what is near to the document is on the disk.
         self._near = "" if self.known else self._inside.split("/")[0] + "/"
 
+    def place(self, url: str) -> str:
+        """Return the path of what lies beside the document on the disk; other URLs as they are."""
+        found = self._pattern.fullmatch(url) if self.local else None
+        if found and found[1].startswith(self._near):
+            beside = posixpath.relpath(found[1], posixpath.dirname(self._inside) or ".")
+            url = posixpath.normpath(posixpath.join(posixpath.dirname(self.local or ""), beside))
+        return url
+
     def read(self, url: str) -> bytes | None:
         """Return the content of a URL or path, None where nothing is.
 
         Raises PublishError for what cannot be read, Unseen for what is not to be.
         """
-        found = self._pattern.fullmatch(url) if self.local else None
-        if found and found[1].startswith(self._near):
-            beside = posixpath.relpath(found[1], posixpath.dirname(self._inside) or ".")
-            url = posixpath.normpath(posixpath.join(posixpath.dirname(self.local or ""), beside))
+        url = self.place(url)
         host = urlsplit(url).netloc if "://" in url else ""
         if host and (self.offline or host in self._silent):
             self.failed = True
@@ -258,8 +266,10 @@ class EntryChecker:
         full = device.join(self.base, source)
         if device.is_full(source) and full.split(":")[0] not in SCHEMES:
             raise PublishError(f"{source!r}: no client knows this kind of URL")
-        if PAGES.match(full):
-            reason = "is a page that shows the file: name it github:ORG/REPO/PATH"
+        page = PAGES.match(full)
+        if page:
+            forge = page[1].partition(".")[0]
+            reason = f"is a page that shows the file: name it {forge}:ORG/REPO/PATH"
             raise PublishError(f"{source!r} {reason}")
         if SECRETS.search(full):
             self._warn(entry, "there is a secret in the URL, which everybody can read")
@@ -274,21 +284,21 @@ class EntryChecker:
         """Compare what upstream and mpremote fetch with what is meant."""
         theirs = field_url(self.base, source, self.ref)
         if normal(theirs) != normal(url):
-            reason = f"{source!r} means {url}, they fetch {theirs}"
-            if device.repository(source) and "@" in source:
-                reason += ": they know no @ in URLs"
-            self._error(entry, reason, FIELD)
+            ref = device.repository(source) and "@" in source
+            why = "know no @ in URLs, and " if ref else ""
+            self._error(entry, f"{THEY} {why}fetch {theirs}: {source!r} means {url}", FIELD)
         elif not (theirs.isascii() and theirs.isprintable()) or " " in theirs:
             ascii = theirs.isascii()
-            reason = f"{source!r}: they send {'spaces' if ascii else 'letters'} as they are"
+            who = f"{THEY} send spaces" if ascii else "mpremote sends letters"
+            reason = f"{who} as they are: {source!r}"
             self._error(entry, reason, FIELD if ascii else ("mpremote",))
         elif device.repository(self.base) and not self.ref:
             meant = device.source_url(source, self.base, SOME_REF)
             theirs = field_url(self.base, source, SOME_REF)
             if normal(theirs) != normal(meant):
-                self._warn(entry, f"installed @{SOME_REF}, they fetch {theirs}", FIELD)
+                self._warn(entry, f"{THEY} fetch {theirs}, installed @{SOME_REF}", FIELD)
         if re.search(r"(^|/)\.\.?(/|$)", source):
-            reason = f"{source!r}: they send the dots, not every server takes them"
+            reason = f"{THEY} send the dots, which not every server takes: {source!r}"
             self._warn(entry, reason, FIELD)
 
     def _check_file(
@@ -301,7 +311,9 @@ class EntryChecker:
         """
         looked, data = self._look(entry, url)
         if looked and data is None:
-            self._error(entry, f"{name}: there is no such file")
+            directory = self.lookup and os.path.isdir(self.lookup.place(url))
+            what = "is a directory: name its files" if directory else "there is no such file"
+            self._error(entry, f"{name}: {what}")
         elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
             self._error(entry, f"{name} is damaged: it has another hash")
         elif data is not None and written.endswith(".mpy"):
@@ -309,7 +321,7 @@ class EntryChecker:
 
     def _check_builds(self, entry: str, source: str, url: str) -> None:
         """Check a URL that stands for one file for each architecture."""
-        reason = f"{source!r}: they know no {' or '.join(device.PLACEHOLDERS)}"
+        reason = f"{THEY} know no {' or '.join(device.PLACEHOLDERS)}: {source!r}"
         if not self.lookup:
             self._warn(entry, reason, FIELD)
             return
@@ -356,13 +368,18 @@ class EntryChecker:
         if len(texts) > 1:
             self._check_field_dependency(entry, texts[0], texts[1], urls[0])
         if urls[0] == device.url_of(self.base, self.ref):
-            self._error(entry, f"{texts[0]!r} is the package itself: they never end", FIELD)
+            self._error(entry, f"{THEY} never end: {texts[0]!r} is the package itself", FIELD)
             return
         if name in (self.neighbours or ()):
             return
         for url in urls:
             looked, data = self._look(entry, url)
             if not looked or data is not None:
+                return
+        if version and not device.is_place(name):
+            _, data = self._look(entry, f"{self.index}/{package_path(KINDS[0], name, None)}")
+            if data is not None:
+                self._error(entry, f"there is no version {version} of {name}")
                 return
         self._error(entry, f"{texts[0]!r}: there is no such package, no {urls[0]}")
 
@@ -378,10 +395,9 @@ class EntryChecker:
         """Compare what upstream and mpremote fetch with what is meant."""
         theirs = field_dependency(written, version, self.index)
         if normal(theirs) != normal(url):
-            reason = f"{written!r} means {url}, they fetch {theirs}"
-            if device.repository(written) and not device.pinned(version):
-                reason += f": {version!r} is a branch to them"
-            self._error(entry, reason, FIELD)
+            branch = device.repository(written) and not device.pinned(version)
+            why = f"take {version!r} for a branch, and " if branch else ""
+            self._error(entry, f"{THEY} {why}fetch {theirs}: {written!r} means {url}", FIELD)
 
     def _check_versions(self) -> None:
         """Find packages that are needed in two versions."""

@@ -3,6 +3,7 @@
 import functools
 import http.client
 import io
+import socket
 import ssl
 import time
 import urllib.error
@@ -156,7 +157,10 @@ class Session:
                 raise OSError(SLOW, str(reason)) from error
             if isinstance(reason, ConnectionError | http.client.IncompleteRead):
                 raise OSError(BROKEN, str(reason)) from error
-            raise ValueError(str(reason) or type(error).__name__) from error
+            if isinstance(reason, socket.gaierror):
+                raise ValueError("the host is not known") from error
+            words = getattr(reason, "strerror", None) or str(reason) or type(error).__name__
+            raise ValueError(words) from error
         if len(data) > LIMIT:
             raise ValueError(f"more than {LIMIT} bytes")
         if cut:

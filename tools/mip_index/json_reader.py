@@ -25,11 +25,19 @@ _WORDS = {"null": None, "true": True, "false": False}
 _SPACE = " \t\n\v\f\r"
 
 
+class NotJSON(ValueError):
+    """What MicroPython refuses; `place` is the character that it is at."""
+
+    def __init__(self, place: int, reason: str = "not JSON") -> None:
+        super().__init__(reason)
+        self.place = place
+
+
 def loads(data: bytes | bytearray) -> Any:
     """Return the value of a JSON document in UTF-8.
 
-    Raises ValueError for what MicroPython refuses; and for `\\u` that is not followed by four
-    hexadecimal digits, of which it makes something.
+    Raises NotJSON for what MicroPython refuses, and for `\\u` that is not followed by four
+    hexadecimal digits, of which it makes something; UnicodeDecodeError for what is not UTF-8.
     """
     text = data.decode()
     opened: list[tuple[str, list[Any]]] = []  # brackets, and what is in each so far
@@ -42,14 +50,17 @@ def loads(data: bytes | bytearray) -> Any:
             opened.append((token[0], []))
             continue
         closes = token.lastgroup == "close" and opened
-        value = _closed(*opened.pop()) if closes else _value(token)
+        try:
+            value = _closed(*opened.pop()) if closes else _value(token)
+        except ValueError as error:
+            raise NotJSON(token.start(), str(error)) from error
         if opened:
             opened[-1][1].append(value)
         elif text[place:].strip(_SPACE):
             break
         else:
             return value
-    raise ValueError("not JSON")
+    raise NotJSON(place)
 
 
 def _closed(bracket: str, values: list[Any]) -> Any:

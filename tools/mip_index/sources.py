@@ -237,8 +237,8 @@ class Found:
         A manifest.py goes before a package.json, which may be there for who installs from the
         repository.  options: values for the manifest's `options`.  A manifest may share the
         files of its neighbours in `root`; a package.json has those in its own directory.
-        Raises PublishError for a mistake in either, and for files that are not there, naming
-        all.
+        Raises PublishError for a mistake in either, for a directory where a file is named, and
+        for files that are not there, naming all.
         """
         path = self.directory / "manifest.py"
         if path.is_file():
@@ -246,6 +246,9 @@ class Found:
         else:
             path = self.directory / "package.json"
             source = _read_package_json(Source(name, path, self.directory))
+        for file in source.files:
+            if file.source.is_dir():
+                raise PublishError(f"{path}: {file.source} is a directory: name its files")
         missing = [str(file.source) for file in source.files if not file.source.is_file()]
         if missing:
             raise PublishError(f"{path}: no such file: {', '.join(missing)}")
