@@ -12,13 +12,13 @@ import left_out
 import mip_index
 import pytest
 import quick_disk
+import scripted_server as mip_server
 import size
 import trustme
 from abilities import lacking
 from device import Device, interpreter
 from folders import BUILD, PACKAGES, ROOT
 from internet import Internet, running_servers
-from mip_index import server as mip_server
 
 # The names that the test servers' certificate is good for.
 HOSTS = (

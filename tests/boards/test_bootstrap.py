@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import scripted_server as mip_server
 import size
 from clients import CLIENTS, Terminal, install
 from folders import ROOT
-from mip_index import server as mip_server
 
 # The modules that mip consists of, as paths from the repository's root.
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "mip").rglob("*.py"))

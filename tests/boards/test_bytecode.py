@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from architectures import ARCHS, RUNS
 from device import error
-from mip_index.server import Reply
+from scripted_server import Reply
 
 # sys.implementation._mpy of the interpreter of the tests: x64, sub-version 3, version 6.
 HERE = 0x0B06

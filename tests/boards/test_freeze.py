@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import scripted_server as mip_server
 import size
 from folders import RESET, ROOT
-from mip_index import server as mip_server
 
 DOCUMENT = ROOT / "docs" / "firmware.md"
 

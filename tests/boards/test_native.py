@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from architectures import ARCHS, RUNS
 from device import error
-from mip_index.server import Reply
+from scripted_server import Reply
 
 pytestmark = pytest.mark.needs("native")
 

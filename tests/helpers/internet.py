@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import mpremote.mip
 import trustme
-from mip_index.server import Server
+from scripted_server import Server
 
 INDEX = "https://micropython.org/pi/v2"
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from internet import INDEX, sha256, tree
-from mip_index.server import Reply
+from scripted_server import Reply
 from test_session import CLOSE, READ, RawServer, fetch, head, sized
 
 # Installs the package p of a server in memory, fake_socket.py, as `pages` are.

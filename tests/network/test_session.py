@@ -7,9 +7,9 @@ import struct
 import threading
 
 import pytest
+import scripted_server as mip_server
 from device import error
-from mip_index import server as mip_server
-from mip_index.server import Reply, Server
+from scripted_server import Reply, Server
 
 # Gets the URLs one after the other with one session, and prints a line of JSON for each:
 # [status, body in hex], or [name of the error, its text]. The last line is the number of

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import scripted_server as mip_server
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from mip_index import server as mip_server
-from mip_index.server import Reply
+from scripted_server import Reply
 
 HOST = "good.test"
 OTHER = "other.test"

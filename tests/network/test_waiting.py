@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
-from mip_index import server as mip_server
-from mip_index.server import Reply
+import scripted_server as mip_server
+from scripted_server import Reply
 
 # Fetches a URL, and prints how that ended and what the hook saw: how often it was called, and the
 # longest time in milliseconds without it.

@@ -21,8 +21,8 @@ import trustme
 from device import Device, interpreter
 from folders import PACKAGES, ROOT
 from mip_index import PublishError, build, compiler, sources, store
-from mip_index.server import Server
 from mip_index.serving import cache_control, certificate_names, reachable_address
+from scripted_server import Server
 
 TOOLS = Path(mip_index.__file__).parent.parent
 

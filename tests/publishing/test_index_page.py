@@ -9,9 +9,9 @@ import mip_index
 import pytest
 from mip_index import build
 from mip_index.page import render, write_page
-from mip_index.server import Server
 from mip_index.store import Index
 from playwright.sync_api import expect, sync_playwright
+from scripted_server import Server
 from test_build import write_json_package, write_package, write_simple
 from test_what_is_published import files_of, write_natmod
 

@@ -12,7 +12,7 @@ from mip_index import PublishError, check, mirror, mirroring
 from mip_index import device as host
 from mip_index.compiler import compile_module
 from mip_index.fetch import Session, parse_headers
-from mip_index.server import Reply, Server
+from scripted_server import Reply, Server
 from test_build import assert_whole, read, read_file, tree, write_json_package
 from test_sources import GITHUB, WEB, module, put_local
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from device import error
 from internet import INDEX, content, sha256, tree
-from mip_index.server import Reply
+from scripted_server import Reply
 from test_sources import GITHUB, WEB, install, listed, packages, params, put_local, refused
 
 PLAIN = "http://example.com"

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from mip_index.server import Reply, Server
+from scripted_server import Reply, Server
 
 KINDS = ("lfs2", "fat")
 

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from mip_index.server import Reply
+from scripted_server import Reply
 
 # Calls a verb, and prints what came of it.
 CALL = """

@@ -8,9 +8,9 @@ import abilities
 import conftest
 import pytest
 import quick_disk
+import scripted_server as mip_server
 import size
 from device import Device, interpreter
-from mip_index import server as mip_server
 
 # Gets `path` of `host` with certificate checks, and prints the answer's first line and body.
 SECURE_GET = """

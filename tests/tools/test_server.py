@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from mip_index import server as mip_server
-from mip_index.server import Reply, Server
+import scripted_server as mip_server
+from scripted_server import Reply, Server
 
 # No test waits this long; one that would hang fails instead.
 TIMEOUT = 20

@@ -5,8 +5,8 @@ import shutil
 import socket
 
 import pytest
-from mip_index import server as mip_server
-from mip_index.server import Reply
+import scripted_server as mip_server
+from scripted_server import Reply
 
 # The files of the package crc of the index, and of crc and frame together.
 CRC = ["crc.mpy"]

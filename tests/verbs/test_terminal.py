@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from mip_index.server import Reply
+from scripted_server import Reply
 
 
 def at_a_terminal(device, *words):

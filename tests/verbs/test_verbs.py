@@ -11,7 +11,7 @@ import pytest
 from device import error
 from internet import INDEX as PUBLIC
 from internet import Internet, content, sha256, tree
-from mip_index.server import Reply
+from scripted_server import Reply
 
 WEB = "http://example.com"
 INDEX = f"{WEB}/pi"

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mip_index.server import Server
+from scripted_server import Server
 
 # How many functions the modules have, in turn: as .mpy they are 0.7, 1.1, 1.5 and 1.9 KB.
 _FUNCTIONS = (13, 22, 31, 40)

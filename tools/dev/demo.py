@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import trustme
-from mip_index.server import Server
+from scripted_server import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 # Seconds until a command that does not end is ended.
