@@ -1087,6 +1087,15 @@ def test_help_begins_with_what_comes_out(command, first, capsys):
     assert "example:\n" in text
 
 
+def test_options_that_need_others(capsys):
+    """The help of `serve` says which options need another."""
+    with pytest.raises(SystemExit):
+        mip_index.main(["serve", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("made for now; needs --ca", "with TLS; needs --key", "key, PEM; needs --cert"):
+        assert words in text
+
+
 @contextlib.contextmanager
 def serving(index, *arguments):
     """Run `serve` as a program; yields the line that it prints, then ends it with Ctrl-C."""

@@ -11,7 +11,7 @@ import test_json_reader
 import test_sources as tables
 from device import Device, interpreter
 from folders import ROOT
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from internet import INDEX
 from mip_index import PublishError, json_reader
@@ -239,6 +239,8 @@ PIECES = st.sampled_from(
 
 @settings(deadline=None, max_examples=300, database=None)
 @given(st.lists(PIECES, max_size=14).map("".join))
+@example("-e1")
+@example("-.")
 def test_json_of_any_kind(by_micropython, text):
     """Whatever a document is made of, it is read as MicroPython's json reads it."""
     assert by_host(text.encode()) == by_micropython(text.encode())

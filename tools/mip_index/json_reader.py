@@ -79,7 +79,10 @@ def _value(token: re.Match[str]) -> Any:
     if kind == "word":
         return _WORDS[text]
     if kind == "number":
-        return float(text) if set(text) & set(".eE") else int(text)
+        # To MicroPython a number without digits is 0, if it has a point or an exponent.
+        if set(text) & set(".eE"):
+            return float(re.sub(r"^-\.?(?=[eE]|$)", "-0", text))
+        return int(text)
     if kind != "string":
         raise ValueError("a bracket that closes nothing")
     return _ESCAPE.sub(_unescape, text)
