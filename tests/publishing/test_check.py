@@ -523,6 +523,18 @@ def write(directory, text, **files):
     return directory
 
 
+def test_a_package_of_the_working_directory(tmp_path, monkeypatch):
+    """A URL may lead upwards; a link in the directory of the package may not lead out of it."""
+    write(tmp_path / "x", urls(["o.py", "../o.py"], ["m.py", "m.py"]), m=MODULE)
+    (tmp_path / "o.py").write_bytes(MODULE)
+    monkeypatch.chdir(tmp_path / "x")
+    assert errors(check("package.json", session=DISK)) == []
+    (tmp_path / "x" / "m.py").unlink()
+    (tmp_path / "x" / "m.py").symlink_to("../o.py")
+    (error,) = errors(check("package.json", session=DISK))
+    assert error.startswith("error: urls[1]: 'm.py' leads out of the package's directory")
+
+
 @pytest.mark.parametrize("written", ["package.json", ""])
 def test_a_local_package(tmp_path, written):
     """What is relative to a path is looked up there; other files of a directory do not matter."""

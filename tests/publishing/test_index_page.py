@@ -98,6 +98,7 @@ def test_native_code_on_the_page(site):
     assert "only" in text and text.count('/{MPY_ARCH}_{MPY_VERSION}")') == 1
     # The index of the board first, and the source in the other, where there is some.
     assert text.count('/{MPY_ARCH}_{MPY_VERSION}", "') == 1
+    assert text.count("/{MPY_ARCH}_{MPY_VERSION}' --index '") == 1
 
 
 def test_what_a_line_pins(tmp_path):

@@ -470,6 +470,11 @@ def test_a_package_json_that_leads_out(tmp_path, secret, url):
     with pytest.raises(PublishError, match="leads out of"):
         build(tmp_path, tmp_path / "index")  # also if it is in what was named
     assert not leaks(tmp_path / "index")
+    if "../" not in url:  # which a package that is installed from its repository may have
+        (error,) = [str(each) for each in check(str(package)) if not each.warning]
+        assert error == (
+            f"error: urls[0]: '{url}' leads out of the package's directory: copy it there"
+        )
 
 
 @pytest.mark.parametrize(

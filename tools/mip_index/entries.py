@@ -15,7 +15,7 @@ from . import device
 from .clients import CLIENTS, FIELD, Finding, field_dependency, field_url, normal
 from .device import Fetches, PublishError
 from .fetch import Answer
-from .sources import bytecode_findings, refuse_need
+from .sources import bytecode_findings, real, refuse_need
 from .store import NATIVE, NEWEST_MPY, content_path, package_path
 
 # What is looked for in an index, in this order.
@@ -87,6 +87,12 @@ class Lookup:
             beside = posixpath.relpath(found[1], posixpath.dirname(self._inside) or ".")
             url = posixpath.normpath(posixpath.join(posixpath.dirname(self.local or ""), beside))
         return url
+
+    def leads_out(self, url: str) -> bool:
+        """Return whether a URL is a link beside the document that leads out of its directory."""
+        top, path = map(os.path.abspath, (posixpath.dirname(self.local or ""), self.place(url)))
+        inside = self.local and Path(path).is_relative_to(top)
+        return bool(inside and not real(Path(path)).is_relative_to(real(Path(top))))
 
     def read(self, url: str) -> bytes | None:
         """Return the content of a URL or path, None where nothing is.
@@ -316,6 +322,8 @@ class EntryChecker:
             self._error(entry, f"{name}: {what}")
         elif data is not None and not hashlib.sha256(data).hexdigest().startswith(hash):
             self._error(entry, f"{name} is damaged: it has another hash")
+        elif data is not None and self.lookup and self.lookup.leads_out(url):
+            self._error(entry, f"{name} leads out of the package's directory: copy it there")
         elif data is not None and written.endswith(".mpy"):
             self._found += bytecode_findings(entry, data, (int(self.mpy_version),), *tag)
 

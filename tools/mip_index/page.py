@@ -103,7 +103,8 @@ def _lines(
     both = f'["{arch}", "{url}"]' if natives and home is index else f'"{arch}"'
     yield _line("At the REPL", f'mip.install("{name}", index={both})')
     yield _line("From a computer", f"mpremote mip install --index {other} {name}")
-    yield _line("Unix port", f"micropython -m mip install --index '{arch}' {name}")
+    more = f" --index '{url}'" if natives and home is index else ""
+    yield _line("Unix port", f"micropython -m mip install --index '{arch}'{more} {name}")
     if home is index:
         pinned = html.escape(home.pinned_call(name, version, "\0"), quote=False)
         what = (

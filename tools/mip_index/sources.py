@@ -29,7 +29,7 @@ MOST_NAMED = 5
 RANGES = re.compile(r"[<>=^~!,|]|\d\.[x*]|^[x*](\.|$)")
 
 
-def _real(path: Path) -> Path:
+def real(path: Path) -> Path:
     """Return a path without links; unlike resolve(), also where these lead round in a circle."""
     return Path(os.path.realpath(path))
 
@@ -116,7 +116,7 @@ class Source:
         if opt not in (None, 0, 1, 2, 3):
             raise PublishError(f"{self.path}: {path}: opt is 0 to 3, not {opt!r}")
         for each in builds.values() or [source]:
-            if not _real(each).is_relative_to(_real(self.root)):
+            if not real(each).is_relative_to(real(self.root)):
                 raise PublishError(f"{self.path}: {each} leads out of {self.root}: copy it there")
         self.items.append(File(path, next(iter(builds.values()), source), opt, builds=builds))
 
@@ -142,8 +142,8 @@ def left_out(directory: Path, taken: Iterable[Path], output: Path | None = None)
 
     directory: of the package; taken: its files; output: an index, which may lie there.
     """
-    top = _real(directory)
-    taken = {_real(path) for path in taken}
+    top = real(directory)
+    taken = {real(path) for path in taken}
     above = {parent for path in taken for parent in path.parents}
     found = []
     for inside in sorted(above | {top}):
@@ -152,7 +152,7 @@ def left_out(directory: Path, taken: Iterable[Path], output: Path | None = None)
                 known = any(fnmatch.fnmatch(path.name, known) for known in NOT_FOR_BOARDS)
                 # What else is in a repository is not beside the package.
                 known = known or path.is_dir() and inside == top
-                known = known or _real(path) in taken or not path.exists()  # by a link
+                known = known or real(path) in taken or not path.exists()  # by a link
                 if not (known or path in above or path == output):
                     name = path.relative_to(top).as_posix()
                     found.append(name + "/" * path.is_dir())
@@ -305,7 +305,7 @@ def _is_package(directory: str, inside: list[str], files: list[str], output: Pat
         for name in inside
         if not is_package
         and name[0] != "."
-        and _real(Path(directory, name)) != output
+        and real(Path(directory, name)) != output
         # In an index nothing is a source.
         and not all(Path(directory, name, each).exists() for each in ("index.json", "package"))
     )
@@ -410,9 +410,9 @@ class Manifest:
 
     def _modules(self, directory: Path, seen: set[Path]) -> Iterator[Path]:
         """Yield the .py files in a directory, then those in the directories in it, sorted."""
-        if _real(directory) in seen:
+        if real(directory) in seen:
             return  # a link that leads round in a circle
-        seen.add(_real(directory))
+        seen.add(real(directory))
         inside = sorted(directory.iterdir()) if directory.is_dir() else []
         yield from (path for path in inside if path.suffix == ".py" and path.is_file())
         for path in inside:
@@ -421,9 +421,9 @@ class Manifest:
 
     def _run(self, path: Path, options: dict[str, Any]) -> None:
         """Run the manifest at `path`, unless it has been run."""
-        if _real(path) in self._done:
+        if real(path) in self._done:
             return
-        self._done.add(_real(path))
+        self._done.add(real(path))
         if not path.is_file():
             raise PublishError(f"{self.source.path}: no manifest to include: {path}")
         names = ("metadata", "package", "module", "require", "include", "add_library", "c_module")

@@ -213,7 +213,7 @@ class Index:
         for release in releases:
             before = entries.get(release.name, {})
             entry = entries[release.name] = self._finish(release, before)
-            changed = [key for key in (*FACTS, "path") if before.get(key, "") != entry[key]]
+            changed = [key for key in FACTS if before.get(key, "") != entry[key]]
             if changed and (release.name, release.version) not in new:
                 what = f"{release.name} {release.version}"
                 self.changes.append(f"{what}: changed in index.json: {', '.join(changed)}")
