@@ -676,7 +676,8 @@ def test_packages_that_clash():
     """Packages that cannot be installed together are told, as ours refuses them."""
     text = {"urls": [["x.py/m.py", "m.py"]], "deps": [["github:other/repo", "v1"]]}
     (finding,) = found(text)
-    assert (finding.reason, finding.clients) == ("github:other/repo: " + BOTH, OURS)
+    needed = f"github:other/repo: {BOTH} (needed by github:org/repo/pkg)"
+    assert (finding.reason, finding.clients) == (needed, OURS)
 
 
 # --- Packages of an index, native code ---
