@@ -108,6 +108,11 @@ def test_what_a_line_pins(tmp_path):
         build(tmp_path / "a", tmp_path / str(length), hash_length=length)
         text = Text((tmp_path / str(length) / "index.html").read_text("utf-8")).text
         assert f"This version, {words}" in text
+        assert f"This version, {words}," not in text
+    write_simple(tmp_path / "a", "2", requires=["other"])
+    build(tmp_path / "a", tmp_path / "64")
+    text = Text((tmp_path / "64" / "index.html").read_text("utf-8")).text
+    assert "This version, to the byte, but not what it needs" in text
 
 
 def test_the_page_needs_nothing_else(site):

@@ -77,7 +77,12 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
         f"<dt>{key}</dt><dd>{html.escape(value)}</dd>" for key, value in facts.items() if value
     )
     digits = min((len(hash) for _, hash in document.get("hashes", [])), default=MAX_HASH_LENGTH)
-    lines = "".join(_lines(index, home, name, version, list(there), digits))
+    pins = "to the byte"
+    if digits < MAX_HASH_LENGTH:
+        pins = f"its files by {digits} digits of their hashes"
+    if document.get("deps"):
+        pins += ", but not what it needs"
+    lines = "".join(_lines(index, home, name, version, list(there), pins))
     description = html.escape(entry.get("description", ""))
     return (
         f'<li><details id="{html.escape(name)}"><summary><span><b>{html.escape(name)}</b> '
@@ -89,12 +94,12 @@ def _package(index: Index, natives: dict[str, Index], entry: dict[str, Any]) -> 
 
 
 def _lines(
-    index: Index, home: Index, name: str, version: str, natives: list[str], digits: int
+    index: Index, home: Index, name: str, version: str, natives: list[str], pins: str
 ) -> Iterator[str]:
     """Yield the lines that install a package, each with what it is for.
 
-    home: the index that has it.  natives: the tags of those with native code of it.  digits: of
-    the hashes of its files.
+    home: the index that has it.  natives: the tags of those with native code of it.  pins: what
+    the line of a version pins.
     """
     url = f'<span class="url">{html.escape(index.url or "URL")}</span>'
     arch = url + (f"/{ANY}" if natives else "")
@@ -107,12 +112,7 @@ def _lines(
     yield _line("Unix port", f"micropython -m mip install --index '{arch}'{more} {name}")
     if home is index:
         pinned = html.escape(home.pinned_call(name, version, "\0"), quote=False)
-        what = (
-            f"its files by {digits} digits of their hashes"
-            if digits < MAX_HASH_LENGTH
-            else "to the byte"
-        )
-        yield _line(f"This version, {what}", pinned.replace("\0", url))
+        yield _line(f"This version, {pins}", pinned.replace("\0", url))
 
 
 def _line(what: str, code: str) -> str:
