@@ -1056,10 +1056,15 @@ def test_errors_of_the_disk(tmp_path, monkeypatch, capsys, number, text, advice)
     assert capsys.readouterr() == ("", f"mip-index: {line}\n")
 
 
+def interrupted(path, data):
+    """What Ctrl-C does to whoever writes a file."""
+    raise KeyboardInterrupt
+
+
 def test_ctrl_c(tmp_path, monkeypatch, capsys):
     """A build that is interrupted says so on a line, and what to do."""
     write_simple(tmp_path / "a", "1")
-    monkeypatch.setattr(Path, "write_bytes", lambda path, data: signal.raise_signal(2))
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     assert mip_index.main(["build", f"{tmp_path}/a", "--output", f"{tmp_path}/index"]) == 1
     line = "mip-index: interrupted: the index is whole, run it again\n"
     assert capsys.readouterr() == ("", line)

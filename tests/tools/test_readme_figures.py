@@ -1,6 +1,7 @@
 """README.md has the figures that were measured."""
 
 import json
+import re
 
 import pytest
 import readme_figures
@@ -209,3 +210,10 @@ def test_no_measurement(place, capsys):
 def test_the_readme():
     """README.md has the figures of docs/bench.json."""
     assert readme_figures.main(["--check"]) == 0
+
+
+def test_the_size_of_the_source():
+    """What README says of the source is what it has, within 5 %."""
+    (said,) = re.findall(r"about (\d+) KB \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    size = sum(path.stat().st_size for path in (ROOT / "mip").glob("*.py"))
+    assert int(said) * 1000 == pytest.approx(size, rel=0.05)

@@ -56,7 +56,7 @@ bits it is about four fifths of that.
   package: `https://raw.githubusercontent.com/ORG/REPO/HEAD/package.json: OSError -2` in place of
   `github:ORG/REPO: https://...: the host is not known: is the board online?`. A full disk is
   `OSError 28`.
-- Certificates (300 bytes), FAT (190), and pins by hash (40) have no switch: they save little.
+- Certificates, FAT and pins by hash have no switch: they save little.
 
 ## Which build for which board
 
