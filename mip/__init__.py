@@ -1420,7 +1420,7 @@ class _Store:
         self.directory = None
         self.dirs = self.count = self.deps = 0
         # What is being written, plan or new: the file, what is yet to be written, how many bytes
-        # were, and their sha256.
+        # were, and their sha256; same: the lines of the record, as long as `new` is as they are.
         self.out = self.sum = self.same = None
         self.batch = b""
         self.end = 0
@@ -1968,8 +1968,6 @@ class _Store:
                     package[_FORM] = form
                     package[_FOUND] = None
             return fits
-
-    if _OFFLINE:
 
         def _is_of_a_later(self, path, sha):
             # Whether a later package of this run has the file so: that one's content is there.
