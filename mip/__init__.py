@@ -1292,14 +1292,13 @@ def _matches(sha, wanted):
     return sha and wanted and sha.startswith(wanted)
 
 
-if _ADVICE or _VERIFY:
+if _ADVICE or _VERIFY or _OFFLINE:
 
-    def _wanted(lines, path, sha, fold):
-        """Whether a package of a record has the file `path` with this sha256."""
-        for hit in _hits(lines, _head("file", path), fold):
-            lines.seek(hit)
-            if _matches(sha, next(lines)[2]):
-                return True
+    def _wanting(owners, sha):
+        """The first of _Store.owners() that has the file with this sha256, or None."""
+        for owner, wanted in owners:
+            if _matches(sha, wanted):
+                return owner
 
 
 def _where(line, index):
@@ -1941,12 +1940,14 @@ class _Store:
                     asker = _row(self.packages, asker)
                     if key == package[_KEYED] and asker:
                         fits = fits and asker[_FOUND] is None
-            if index and (
-                package[_ASKED]
-                and index not in self.indexes
-                or self.as_recorded < 2
+            if (
+                index
                 and package[_ASKED]
-                and bool(form) != (self.mpy is None)
+                and (
+                    index not in self.indexes
+                    or self.as_recorded < 2
+                    and bool(form) != (self.mpy is None)
+                )
             ):
                 fits = False
             for there in (False, True) if fits else ():
@@ -1960,22 +1961,17 @@ class _Store:
                         self._file(path, sha, None)
                     elif kind == "file":
                         here = _sha(self.target + path, self.buf)
-                        if not _matches(here, sha) and not self._is_of_a_later(path, here):
-                            return False
+                        if not _matches(here, sha):
+                            # A later package of this run may have it so: then it is in place.
+                            owner = _wanting(self.owners(self.lines(check=False), path), here)
+                            if not owner or not _row(self.packages[self.number :], owner[0]):
+                                return False
                 if there:
                     package[_SAID] = version
                     package[_INDEXED] = index
                     package[_FORM] = form
                     package[_FOUND] = None
             return fits
-
-        def _is_of_a_later(self, path, sha):
-            # Whether a later package of this run has the file so: that one's content is there.
-            lines = self.lines(check=False)
-            for hit in _hits(lines, _head("file", path), self.fold):
-                lines.seek(hit)
-                if _matches(sha, next(lines)[2]):
-                    return _row(self.packages[self.number :], self._owner(hit)[0])
 
     def _look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
@@ -2165,6 +2161,17 @@ class _Store:
         for old in self.old:
             if place < old[2]:
                 return old
+
+    if _ADVICE or _VERIFY or _OFFLINE or _MANAGE:
+
+        def owners(self, lines, path, hits=None):
+            """Yields each package of the record that has a file, as in `old`, and its hash there.
+
+            lines: the record. hits: where its lines are, if that is known.
+            """
+            for hit in _hits(lines, _head("file", path), self.fold) if hits is None else hits:
+                lines.seek(hit)
+                yield self._owner(hit), next(lines)[2]
 
     # ---- what is being written
 
@@ -2468,15 +2475,11 @@ class _Store:
         def _replacing(self, path, old, sha, staged):
             # Says whose file is replaced, or that it is not as it was installed; nothing if it is
             # the package's own. staged: `old` was staged for an earlier package.
-            head = _head("file", path)
             this = self.packages[self.number - 1]
             what = " of no package"
             own = False
             known = staged  # for this one, if for none before
-            for hit in _hits(self.search, head, self.fold):
-                self.search.seek(hit)
-                wanted = next(self.search)[2]
-                owner = self._owner(hit)
+            for owner, wanted in self.owners(self.search, path):
                 if _matches(old, wanted) and not _row(self.packages, owner[0]):
                     what = " of " + owner[3][1]
                     known = False
@@ -2605,17 +2608,17 @@ class _Store:
                 lines.seek(start)
                 while lines.place < stop:
                     kind, name, sha, *_ = next(lines)
-                    head = _head(kind, name)
-                    if kind == "file" and not new.has(head, self.fold):
+                    if kind != "file":
+                        continue
+                    if not new.has(_head(kind, name), self.fold):
                         do(name, sha)
                     elif (
                         _MANAGE
-                        and kind == "file"
                         and self.state == _COMMITTED
                         and plan
                         and not plan.has(_head("get", name), self.fold)
                     ):
-                        self._left(name, sha, _hits(other, head, self.fold), other)
+                        self._left(name, sha, self.owners(other, name))
 
     def _settle(self, staged, path):
         # What was staged comes to its place.
@@ -2655,7 +2658,7 @@ class _Store:
             and here
             and not _matches(here, sha)
             # Another package may have it otherwise.
-            and not _wanted(self.lines(check=False), path, here, self.fold)
+            and not _wanting(self.owners(self.lines(check=False), path), here)
         ):
             print("Removing %s, which was changed" % place)
         self.doing = place
@@ -2843,18 +2846,15 @@ class _Store:
                             if len(hits) < 2:
                                 do(name, sha)
                             elif self.removal:
-                                self._left(name, sha, hits, other)
+                                self._left(name, sha, self.owners(other, name, hits))
             return gone
 
-        def _left(self, path, sha, hits, lines):
+        def _left(self, path, sha, owners):
             # Says which package is left with the file of another one that goes.
             left = None
             here = _sha(self.target + path, self.buf)
             if _matches(here, sha):
-                for hit in hits:
-                    lines.seek(hit)
-                    wanted = next(lines)[2]
-                    owner = self._owner(hit)
+                for owner, wanted in owners:
                     if not (
                         _row(self.packages, owner[0])
                         or self.removal
@@ -3011,7 +3011,7 @@ if _VERIFY:
                 if kind == "file":
                     path = store.target + name
                     sha = _sha(path, store.buf)
-                    if _matches(sha, rest[0]) or sha and _wanted(others, name, sha, store.fold):
+                    if _matches(sha, rest[0]) or sha and _wanting(store.owners(others, name), sha):
                         why = name.endswith(".mpy") and _unloadable(path)
                     else:
                         why = "differs" if sha else "is missing"

@@ -320,6 +320,16 @@ def test_without_dependencies(device, net, words):
     assert {line.split("@")[0] for line in device.mip("list").lines} == names
 
 
+def check_needs_no_network(device, net, call):
+    """Once it has been done, a call of install() changes nothing and makes no request."""
+    device.run(call, check=True)
+    record = device.record()
+    net.reset()
+    assert device.run(call, check=True).lines[-1] == "False"
+    assert net.requests == []
+    assert device.record() == record
+
+
 def test_what_is_pinned_and_in_place_is_not_asked_for(device, net):
     """boot.py may call install() of what is pinned every time, off line, too; not so an upgrade,
     a damaged file, or a branch."""
@@ -328,12 +338,8 @@ def test_what_is_pinned_and_in_place_is_not_asked_for(device, net):
     net.put(f"{GITHUB}/org/repo/v1/package.json", '{"urls": [["m.py", "m.py"]]}')
     net.put(f"{GITHUB}/org/repo/v1/m.py", "m = 1\n")
     call = "import mip\nprint(mip.install(['p@1.0', 'github:org/repo@v1']))"
-    device.run(call, check=True)
+    check_needs_no_network(device, net, call)
     record = device.record()
-    net.reset()
-    assert device.run(call, check=True).lines[-1] == "False"
-    assert net.requests == []
-    assert device.record() == record
     (device.lib / "dep.mpy").write_bytes(b"damaged")
     assert device.run(call, check=True).lines[-1] == "True"
     assert f"{INDEX}/package/6/dep/latest.json" in net.requests
@@ -792,10 +798,5 @@ def test_pinned_packages_that_share_a_path(device, net):
     net.publish("p", "1", files={"x.py": b"x = 1"}, kinds=("py",))
     net.publish("q", "1", files={"x.py": b"x = 2"}, kinds=("py",))
     call = "import mip\nprint(mip.install(['p@1', 'q@1'], mpy=False))"
-    device.run(call, check=True)
-    before = device.record()
-    net.reset()
-    assert device.run(call, check=True).lines[-1] == "False"
-    assert net.requests == []
-    assert device.record() == before
+    check_needs_no_network(device, net, call)
     assert (device.lib / "x.py").read_bytes() == b"x = 2"

@@ -205,21 +205,22 @@ def measure_builds(bench, builds, step, sure, say):
     package = bench_site.small_files(RAM_FILES)
     nothing = bench.place / "nothing-for-builds"
     nothing.mkdir()
+    empty = interpreters and _image(os.path.join(interpreters, "none"))
     rows = []
-    for words in builds:
-        directory = bench.place / f"without-{words}"
-        library, *_ = size.compile_modules(directory, without=words)
-        row = {"without": words, "bytes": library.stat().st_size}
-        row["loaded"] = bench.kept(bench_device.Client("ours", str(directory)))
-        row["frozen"] = None
-        if interpreters:
-            path = os.path.join(interpreters, words or "whole")
-            client = bench_device.Client("ours", ".frozen", path)
-            with bench_site.serve(bench_site.routes([package]), nothing) as server:
-                row["frozen"] = _ram(bench, client, package, server.url, step, sure)
-            row["frozen"]["flash"] = _image(path) - _image(os.path.join(interpreters, "none"))
-        rows.append(row)
-        say("builds: without {without!r}, {bytes:,} bytes, kept {loaded:,}".format(**row))
+    with bench_site.serve(bench_site.routes([package]), nothing) as server:
+        for words in builds:
+            directory = bench.place / f"without-{words}"
+            library, *_ = size.compile_modules(directory, without=words)
+            row = {"without": words, "bytes": library.stat().st_size}
+            row["loaded"] = bench.kept(bench_device.Client("ours", str(directory)))
+            row["frozen"] = None
+            if interpreters:
+                path = os.path.join(interpreters, words or "whole")
+                client = bench_device.Client("ours", ".frozen", path)
+                ram = _ram(bench, client, package, server.url, step, sure)
+                row["frozen"] = {**ram, "flash": _image(path) - empty}
+            rows.append(row)
+            say("builds: without {without!r}, {bytes:,} bytes, kept {loaded:,}".format(**row))
     return {"rows": rows}
 
 
