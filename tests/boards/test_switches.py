@@ -87,10 +87,10 @@ def test_a_build_has_not_a_byte_of_a_switch(tmp_path, off):
 
 
 def test_each_switch_is_worth_one(tmp_path):
-    """Each switch saves a hundred bytes at least, and all save a quarter."""
+    """Each switch saves 80 bytes at least, and all save a quarter."""
     whole = len(compiled(source(), tmp_path))
     for word in SWITCHES:
-        assert whole - len(compiled(source(word), tmp_path)) > 100, word
+        assert whole - len(compiled(source(word), tmp_path)) > 80, word
     assert len(compiled(source("all"), tmp_path)) < 0.75 * whole
 
 
