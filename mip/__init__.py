@@ -232,7 +232,6 @@ class _Connection:
     def open(self, socket, address):
         """Connects to an address of getaddrinfo()."""
         self.start = time.ticks_ms()
-        self.got = 0
         self.sent = []
         self.keep = False  # it has yet to answer
         self.sock = self.stream = sock = socket.socket(address[0])
@@ -1738,7 +1737,6 @@ class _Store:
         # Writes the lines of every package that is needed, before any file is fetched.
         gc.collect()  # as before a connection is made
         keys = [_key(name) for name, _ in wanted]
-        self.first = False
         self.again = True
         self._forget(keys, keys)  # what the user asks for now takes the place of what was asked
         tries = 0
