@@ -2167,7 +2167,7 @@ class _Store:
 
             lines: the record. hits: where its lines are, if that is known.
             """
-            for hit in _hits(lines, _head("file", path), self.fold) if hits is None else hits:
+            for hit in hits or _hits(lines, _head("file", path), self.fold):
                 lines.seek(hit)
                 yield self._owner(hit), next(lines)[2]
 
