@@ -1558,25 +1558,25 @@ class _Store:
         self.files.append(file)
         return file
 
-    def lines(self, name="record", first=_FORMAT, check=True):
+    def lines(self, name="record", first=_FORMAT, check=False):
         """The lines of a file of .mip/; none where there is none.
 
         first: that of its format; with another one it is an error, and a plan is not to be used.
-        check: as for _Lines.
+        check: as for _Lines; while a run is recovered all are.
         """
         path = self.meta + name
         if not _type(path):
             return ()
         file = self._open(path, "rb")
         if file.read(len(first)) == first:
-            return _Lines(file, check)
+            return _Lines(file, check or self.recovering)
         if first == _FORMAT:
             raise ValueError("damaged, or made by another version of mip: remove it")
         return ()
 
     def _plan(self):
         # The lines of the plan; none where it is not whole, and so was not acted on.
-        lines = self.lines("plan", _PLAN, self.recovering)
+        lines = self.lines("plan", _PLAN)
         if lines:
             lines.size = lines.find(_END, 0)
             lines.seek(len(_PLAN))
@@ -1640,7 +1640,7 @@ class _Store:
                 self.look()  # another process may have made it meanwhile
         self.state = _BEGUN  # not before: what another process has there is not ours to clear
         self.fold = _type(self.target + ".MIP") > 0
-        self.search = self.lines(check=False)
+        self.search = self.lines()
         self.upgrading = gone is None
         if self.upgrading:
             self.asks = {}
@@ -1668,7 +1668,7 @@ class _Store:
         """Reads the record: old, and what is asked for."""
         self.old = []
         self.asks = {}
-        lines = self.lines()
+        lines = self.lines(check=True)
         place = len(_FORMAT)
         key = None
         for line in lines:
@@ -1961,7 +1961,7 @@ class _Store:
                         here = _sha(self.target + path, self.buf)
                         if not _matches(here, sha):
                             # A later package of this run may have it so: then it is in place.
-                            owner = _wanting(self.owners(self.lines(check=False), path), here)
+                            owner = _wanting(self.owners(self.lines(), path), here)
                             if not owner or not _row(self.packages[self.number :], owner[0]):
                                 return False
                 if there:
@@ -2598,8 +2598,8 @@ class _Store:
             return
         new = self._coming()
         plan = self._plan()
-        lines = self.lines(check=False)
-        other = self.lines(check=False)
+        lines = self.lines()
+        other = self.lines()
         for key, start, stop, line in self.old:
             there = new.has(_head("package", line[1]), False)
             if not there or not self.packages or _row(self.packages, key):
@@ -2656,7 +2656,7 @@ class _Store:
             and here
             and not _matches(here, sha)
             # Another package may have it otherwise.
-            and not _wanting(self.owners(self.lines(check=False), path), here)
+            and not _wanting(self.owners(self.lines(), path), here)
         ):
             print("Removing %s, which was changed" % place)
         self.doing = place
@@ -2831,8 +2831,8 @@ class _Store:
             # Calls do(path, sha256) for each file that only the packages to remove have, and once;
             # returns their keys.
             gone = []
-            lines = self.lines(check=False)
-            other = self.lines(check=False)
+            lines = self.lines()
+            other = self.lines()
             for key, start, stop, _ in self.old:
                 if _short(key)[:8] in removal:
                     gone.append(key)
@@ -3004,7 +3004,7 @@ if _VERIFY:
         bad = []
         with _Store(target) as store:
             store.look()
-            others = store.lines(check=False)
+            others = store.lines()
             for kind, name, *rest in store.lines():
                 if kind == "file":
                     path = store.target + name
@@ -3017,7 +3017,7 @@ if _VERIFY:
                         print(path, why)
                         bad.append(path)
             if _ADVICE:
-                store._warn(store.lines(check=False), "file")
+                store._warn(store.lines(), "file")
         return bad
 
 
