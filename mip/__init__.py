@@ -1564,8 +1564,8 @@ class _Store:
         first: that of its format; with another one it is an error, and a plan is not to be used.
         check: as for _Lines; while a run is recovered all are.
         """
-        path = self.meta + name
-        if not _type(path):
+        path = self._present(self.meta + name)
+        if not path:
             return ()
         file = self._open(path, "rb")
         if file.read(len(first)) == first:
@@ -2573,7 +2573,7 @@ class _Store:
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
         # a power cut, it goes on where it was.
         self.state = _COMMITTED
-        for _ in self._coming() if self.recovering else ():
+        for _ in self.lines("new") if self.recovering else ():
             pass  # it is as mip wrote it
         for kind, name, *_ in self._plan():
             if kind == "planned" and self.recovering:
@@ -2588,15 +2588,12 @@ class _Store:
         self._move(self._present(self.meta + "new"), self.doing)
         self.state = _DONE
 
-    def _coming(self):
-        return self.lines(self._present(self.meta + "new")[len(self.meta) :])
-
     def _dropped(self, do):
         # Calls do(path, sha256) for the files of the record that the coming one has not. What is
         # of a package that stays, is there; without packages of this run all are looked at.
         if not self.old:
             return
-        new = self._coming()
+        new = self.lines("new")
         plan = self._plan()
         lines = self.lines()
         other = self.lines()
@@ -2743,8 +2740,7 @@ class _Store:
         def _adopt(self):
             # Finishes a commit of 1.0.0, which had staged the file N of the coming record as N.
             number = 0
-            coming = self._present(self.meta + "next")
-            for kind, name, *_ in self.lines(coming[len(self.meta) :]):
+            for kind, name, *_ in self.lines("next"):
                 if kind == "file":
                     number += 1
                     self._settle(self.meta + str(number), name)
@@ -2753,7 +2749,7 @@ class _Store:
             self.removal = ".rm"
             open(self.meta + self.removal, "wb").close()
             _remove(self.meta + "plan")
-            self._move(coming, self.meta + "new")
+            self._move(self._present(self.meta + "next"), self.meta + "new")
             self._reconcile()
 
     def _unstage(self):
