@@ -1364,10 +1364,6 @@ class _Store:
     ["dep", name, version]
     """
 
-    # Seconds that an answer may come late that nobody asked for. It is no attribute of the object:
-    # one more makes the table of these larger, and few runs set it.
-    surplus = 0
-
     def __init__(self, target, new=False):
         # new: whether a target that somebody names may be a new one.
         new = new or not target
@@ -2266,6 +2262,7 @@ class _Store:
     def _stage(self):
         # Fetches the files of the plan that are not in place, and writes the coming record.
         missing = ""
+        surplus = 0  # seconds that an answer may come late that nobody asked for
         self.number = self.later = number = 0
         self.directory = None
         self.coming = self._plan()
@@ -2276,6 +2273,8 @@ class _Store:
                 self._put(*line)
             elif line[0] == "get":
                 number += 1
+                if not line[2]:
+                    surplus = _SURPLUS
                 sha = self._stage_file(line, number)
                 if sha:
                     self._put("file", line[1], sha)
@@ -2289,7 +2288,7 @@ class _Store:
             self._stays(self.packages[first - 1], ValueError("not found:" + missing))
         self.number = 0
         if isinstance(self.session, Session):
-            self.session.settle(self.surplus)
+            self.session.settle(surplus)
 
     def _turn(self):
         # The next package.
@@ -2348,8 +2347,6 @@ class _Store:
                             self._in_the_way(path, b"/")
                     if not _matches(here, wanted):
                         url = _native(_where(line, self.index))
-                        if not wanted:
-                            self.surplus = _SURPLUS
                         wait = not (most and self.session.send(url)) and self.ahead
                 if wait:
                     self.line = line
