@@ -1300,9 +1300,9 @@ if _ADVICE or _VERIFY or _OFFLINE:
                 return owner
 
 
-def _where(line, index):
-    """The URL of a line "file" of the plan, in a package of that index."""
-    return line[3] or "/".join((index, "file", line[2][:2], line[2]))
+def _where(line, package):
+    """The URL of a line "get" of the plan, in that package."""
+    return line[3] or "/".join((package[_INDEXED], "file", line[2][:2], line[2]))
 
 
 def _above(path):
@@ -1419,9 +1419,9 @@ class _Store:
         self.batch = b""
         self.end = 0
         # Staging. coming: where the plan goes on behind the files ahead; line: its next one, if it
-        # has to wait; index: theirs. later, number: packages that have begun there, and in the
-        # plan. search: the record. free: bytes of the disk; block: of one of its blocks.
-        self.coming = self.line = self.index = self.free = None
+        # has to wait. later, number: packages that have begun there, and in the plan. search: the
+        # record. free: bytes of the disk; block: of one of its blocks.
+        self.coming = self.line = self.free = None
         self.later = self.number = self.block = 0
         self.search = ()
 
@@ -2332,7 +2332,6 @@ class _Store:
                     return
             kind, path, wanted, *_ = line
             if kind == "planned":
-                self.index = self.packages[self.later][_INDEXED]
                 self.later += 1
             elif kind == "get":
                 # What is on its way may be the same one.
@@ -2346,7 +2345,7 @@ class _Store:
                         if here == "":
                             self._in_the_way(path, b"/")
                     if not _matches(here, wanted):
-                        url = _native(_where(line, self.index))
+                        url = _native(_where(line, self.packages[self.later - 1]))
                         wait = not (most and self.session.send(url)) and self.ahead
                 if wait:
                     self.line = line
@@ -2383,7 +2382,7 @@ class _Store:
             return here
         if _above(path) != self.directory:
             self._make_directory(_above(path))
-        line[3] = _where(line, self.packages[self.number - 1][_INDEXED])
+        line[3] = _where(line, self.packages[self.number - 1])
         sha = self.attempt(self._fetch, line)
         if sha:
             if _ADVICE and here and here != sha and not later:
