@@ -1418,10 +1418,10 @@ class _Store:
         self.out = self.sum = self.same = None
         self.batch = b""
         self.end = 0
-        # Staging. coming: where the plan goes on behind the files ahead; line: its next one, if it
-        # has to wait. later, number: packages that have begun there, and in the plan. search: the
-        # record. free: bytes of the disk; block: of one of its blocks.
-        self.coming = self.line = self.free = None
+        # Staging. coming: where the plan goes on behind the files ahead. later, number: packages
+        # that have begun there, and in the plan. search: the record. free: bytes of the disk;
+        # block: of one of its blocks.
+        self.coming = self.free = None
         self.later = self.number = self.block = 0
         self.search = ()
 
@@ -2323,13 +2323,11 @@ class _Store:
         # not in place.
         most = _SENT if _AHEAD and isinstance(self.session, Session) else 0
         while len(self.ahead) <= most:
-            line = self.line
-            self.line = None
-            if not line:
-                for line in self.coming:  # noqa: B007
-                    break
-                else:
-                    return
+            place = self.coming.place
+            for line in self.coming:  # noqa: B007
+                break
+            else:
+                return
             kind, path, wanted, *_ = line
             if kind == "planned":
                 self.later += 1
@@ -2348,7 +2346,7 @@ class _Store:
                         url = _native(_where(line, self.packages[self.later - 1]))
                         wait = not (most and self.session.send(url)) and self.ahead
                 if wait:
-                    self.line = line
+                    self.coming.seek(place)  # it is the next one again
                     return
                 self.ahead.append((path, early, here))
 
