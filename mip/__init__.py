@@ -103,11 +103,12 @@ _PASSING = const(
     (-2, 11, 32, 101, 103, 104, 105, 110, 113, 116, 118, 128, 429, 500, 502, 503, 504)
 )
 
-# errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS.
-_BROKEN = const((5, 28, 30, 29, 51, 69))
+# errno values of a disk, those of WebAssembly behind: EIO, ENOSPC, EROFS. Bytes take less than a
+# tuple; what is looked for in a tuple may be a status or a text, which CPython refuses in bytes.
+_BROKEN = const(b"\x05\x1c\x1e\x1d\x33\x45")  # 5 28 30, 29 51 69
 _DISK = const((13, 21, 28, 30, 31, 36))  # those of all file systems when they do not take a file
 _FULL = const((28, 30, 36, 51, 69))  # those of them that are no fault of the file
-_DENIED = const((1, 13, 30))  # EPERM, EACCES, EROFS
+_DENIED = const(b"\x01\x0d\x1e")  # 1 13 30: EPERM, EACCES, EROFS
 _NO_MEMORY = const((12, -16256, -17040, -32512))  # the last ones are mbedtls'
 # What other errno values mean to people. One text takes a kilobyte less of RAM than tuples.
 _WORDS = const("""\
@@ -121,8 +122,8 @@ _WORDS = const("""\
 -2=the host is not known: is the board online?
 -40 -28288 -30592=no TLS version in common, no such host there, or it wants a certificate
 -257 -29184=there is no TLS at that port""")
-_MISSING = const((2, 20, 44, 54))  # errno values where nothing is: ENOENT, ENOTDIR
-_UNDER_WAY = const((36, 115, 119))  # EINPROGRESS of macOS, of Linux and lwIP, of ESP32
+_MISSING = const(b"\x02\x14\x2c\x36")  # 2 20, 44 54, where nothing is: ENOENT, ENOTDIR
+_UNDER_WAY = const(b"\x24\x73\x77")  # 36 115 119: EINPROGRESS of macOS, Linux and lwIP, ESP32
 _IPPROTO_TCP = const(6)  # as on every port, also on those that do not name them
 _POLLIN = const(1)
 _POLLOUT = const(4)
