@@ -1487,7 +1487,7 @@ class _Store:
             for package in self.packages[self.number - 1 : self.number]:
                 name = package[_NAMED]
                 for need, asker in self.asks:
-                    if need == package[_KEYED] and asker and package[_ASKED] is None:
+                    if need == package[_KEYED] and asker and not package[_ASKED]:
                         text += " (needed by %s)" % asker
                         break
                 if not text.startswith(name) and "/%s/" % name not in text:
@@ -1673,7 +1673,7 @@ class _Store:
                 key = _key(line[1])
                 self.old.append([key, place, 0, line])
                 self.asks[key, None] = _pinned(line[3])
-            elif key is None:
+            elif not key:
                 raise ValueError("damaged: remove it")
             elif line[0] == "dep":
                 self.asks[_key(line[1]), key] = _pinned(line[2])
@@ -1804,19 +1804,19 @@ class _Store:
     def _forget(self, askers, keys):
         # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
         for pair in tuple(self.asks):
-            if pair[1] in askers or pair[1] is None and pair[0] in keys:
+            if pair[1] in askers or not pair[1] and pair[0] in keys:
                 # What was taken for an asker who now asks anew is looked at again.
                 self.again = self.again or self.first and _row(self.packages, pair[0])
                 del self.asks[pair]
 
     def _need(self, name, version, asker):
         # Takes note of what the user, None, or the package with the key `asker` asks for.
-        if asker is not None and not self.with_deps:
+        if asker and not self.with_deps:
             return
         key = _key(name)
         query = name[len(_shown(name)) :]
         name = _shown(name)
-        asked = None if asker is not None else version or _LATEST
+        asked = None if asker else version or _LATEST
         taken = _row(self.packages, key)
         clash = None
         ref, sha = _unpin(version)
@@ -1930,7 +1930,7 @@ class _Store:
                     # A ref without a digit is a branch, which moves, and a URL is none.
                     fits = fits and _repository(name) and [c for c in version if c.isdigit()]
             else:
-                fits = package[_ASKED] is None
+                fits = not package[_ASKED]
                 for key, asker in self.asks:
                     asker = _row(self.packages, asker)
                     if key == package[_KEYED] and asker:
@@ -1995,7 +1995,7 @@ class _Store:
                     where = asker[_INDEXED]
                     form = asker[_FORM]
         mpy = self.mpy
-        if form and (self.as_recorded > 1 or package[_ASKED] is None):
+        if form and (self.as_recorded > 1 or not package[_ASKED]):
             mpy = None
         indexes = self.indexes
         if self.as_recorded and where in indexes:
@@ -2795,7 +2795,7 @@ class _Store:
             packages go, and then what only they have is removed, first of all.
             """
             for need, asker in self.asks:
-                if asker is not None and need in gone and asker not in gone:
+                if asker and need in gone and asker not in gone:
                     names = _row(self.old, need)[3][1], _row(self.old, asker)[3][1]
                     raise InstallError("%s is needed by %s" % names)
             self.doing = self.meta
