@@ -87,6 +87,7 @@ _NESTED = const(16)  # brackets in one entry, or line: each takes RAM
 _FORMAT = const(b'["mip", 1]\n')
 _PLAN = const(b'["mip", 2]\n')
 _END = const(b'["end"]\n')
+_FIRST = const(11)  # bytes of the first line
 _LINE_SIZE = const(4096)  # bytes of one of them
 _ENTRY_ROOM = const(400)  # bytes that a name takes on a disk at most, besides five times its own
 _NAME = const(251)  # bytes of a name: a file system allows 255, and ~mip is added
@@ -1000,7 +1001,7 @@ class _Lines:
         self.file = file
         self.check = check
         self.size = file.seek(0, 2)
-        self.seek(len(_FORMAT))
+        self.seek(_FIRST)
 
     def seek(self, place):
         self.file.seek(place)
@@ -1565,7 +1566,7 @@ class _Store:
         if not path:
             return ()
         file = self._open(path, "rb")
-        if file.read(len(first)) == first:
+        if file.read(_FIRST) == first:
             return _Lines(file, check or self.recovering)
         if first == _FORMAT:
             raise ValueError("damaged, or made by another version of mip: remove it")
@@ -1576,7 +1577,7 @@ class _Store:
         lines = self.lines("plan", _PLAN)
         if lines:
             lines.size = lines.find(_END, 0)
-            lines.seek(len(_PLAN))
+            lines.seek(_FIRST)
             if lines.size < 0:
                 return ()
         return lines
@@ -1666,7 +1667,7 @@ class _Store:
         self.old = []
         self.asks = {}
         lines = self.lines(check=True)
-        place = len(_FORMAT)
+        place = _FIRST
         key = None
         for line in lines:
             if line[0] == "package":

@@ -183,6 +183,7 @@ NOT_LIMITS = {
     "_PART": "how a line is read",
     "_ENOTDIR": "an error of a disk",
     "_BLOCK": "how lines are read",
+    "_FIRST": "how lines are read",
     "_SECTOR": "how lines are written",
     "_YEAR": "from when a clock may be right",
     "_FULL": "errors of a disk",
