@@ -615,7 +615,7 @@ class Session:
                 trouble = e  # the next address may do
         raise trouble
 
-    def _secure(self, sock, host, poll):
+    def _secure(self, sock, name, poll):
         # `tls` came with MicroPython 1.23, SSLContext with 1.21; axTLS cannot check.
         try:
             import tls
@@ -637,10 +637,10 @@ class Session:
         self.unchecked = not self.cafile
         if poll and hasattr(context, "load_verify_locations"):
             # Only mbedtls can do the handshake in parts, with the first request.
-            return context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+            return context.wrap_socket(sock, server_hostname=name, do_handshake_on_connect=False)
         if poll:
             getattr(sock, "settimeout", sock.setblocking)(self.timeout)
-        stream = context.wrap_socket(sock, server_hostname=host)
+        stream = context.wrap_socket(sock, server_hostname=name)
         if poll:
             stream.setblocking(False)
         return stream
@@ -1211,13 +1211,13 @@ else:
 
 if _ADVICE:
 
-    def _reason(e):
+    def _reason(error):
         """What an OSError or ValueError means to people."""
-        code = e.args[0] if e.args else ""
-        text = " ".join(str(e).split())  # mbedtls breaks lines
+        code = error.args[0] if error.args else ""
+        text = " ".join(str(error).split())  # mbedtls breaks lines
         if code in _NO_MEMORY:
             return "out of memory, with %d bytes free" % gc.mem_free()
-        if isinstance(e, OSError):
+        if isinstance(error, OSError):
             for line in _WORDS.split("\n"):
                 codes, words = line.split("=")
                 if str(code) in codes.split():
@@ -1225,20 +1225,20 @@ if _ADVICE:
             if code in _PASSING:
                 if code > 400:
                     return "the server answers %d" % code
-                return "the connection broke (%s)" % ": ".join(map(str, e.args))
-        elif not isinstance(e, ValueError):  # of a session
-            text = "in session, idle or an argument: %s %s" % (type(e).__name__, text)
+                return "the connection broke (%s)" % ": ".join(map(str, error.args))
+        elif not isinstance(error, ValueError):  # of a session
+            text = "in session, idle or an argument: %s %s" % (type(error).__name__, text)
         if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
             text = "the server is not to be trusted: " + text
             year = time.gmtime()[0]
             if year < _YEAR:
                 text += "; the clock says %d: ntptime.settime()" % year
-        return text or type(e).__name__
+        return text or type(error).__name__
 
 else:
 
-    def _reason(e):
-        return "%s %s" % (type(e).__name__, " ".join(str(e).split()))
+    def _reason(error):
+        return "%s %s" % (type(error).__name__, " ".join(str(error).split()))
 
 
 # ---- 5. the store: plan, stage, commit, reconcile ---------------------------------------
@@ -1802,10 +1802,11 @@ class _Store:
         def _stays(self, package, error):
             raise error
 
-    def _forget(self, askers, keys):
-        # Forgets what the packages `askers` ask for, and what the user asks for of `keys`.
+    def _forget(self, packages, keys):
+        # Forgets what the packages with the keys `packages` ask for, and what the user asks for of
+        # `keys`.
         for pair in tuple(self.asks):
-            if pair[1] in askers or not pair[1] and pair[0] in keys:
+            if pair[1] in packages or not pair[1] and pair[0] in keys:
                 # What was taken for an asker who now asks anew is looked at again.
                 self.again = self.again or self.first and _row(self.packages, pair[0])
                 del self.asks[pair]
@@ -2555,14 +2556,14 @@ class _Store:
                         for entry in before:
                             self._hidden(path, entry + path)
 
-        def _hidden(self, path, other):
+        def _hidden(self, path, place):
             if _twin(path):
-                other = other[: other.rfind(".")]
+                place = place[: place.rfind(".")]
             for end, kind in ("", _DIRECTORY), (".py", 0xFFFF), (".mpy", 0xFFFF):
-                if _type(other + end) & kind:
-                    if other + end != self.target + path:
+                if _type(place + end) & kind:
+                    if place + end != self.target + path:
                         text = "import takes %s, which hides %s"
-                        print(text % (other + end, self.target + path))
+                        print(text % (place + end, self.target + path))
                     break
 
     def _reconcile(self):
