@@ -1522,7 +1522,9 @@ class _Store:
             if sys.platform != "linux":
                 return
             path = self.target[:-1] or "/"  # FAT takes no slash at the end
-            inode, device = os.stat(path)[1:3] if _type(path) else (0, 0)
+            if not _type(path):
+                return
+            inode, device = os.stat(path)[1:3]
             if inode:
                 try:
                     import usocket
