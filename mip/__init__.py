@@ -2522,10 +2522,9 @@ class _Store:
         self.doing = self.meta + "new"
         if _sha(self.doing, self.buf) != _hex(self.sum):
             raise ValueError("the disk does not keep what is written to it")
-        self._close()
         if _UNIX and self.lock:
             self._dropped(self._may_go)
-            self._close()
+        self._close()
         self.doing = self.meta + "room"
         self.state = _COMMITTED
         try:
