@@ -2163,12 +2163,12 @@ class _Store:
 
     if _ADVICE or _VERIFY or _OFFLINE or _MANAGE:
 
-        def owners(self, lines, path, hits=None):
+        def owners(self, lines, path):
             """Yields each package of the record that has a file, as in `old`, and its hash there.
 
-            lines: the record. hits: where its lines are, if that is known.
+            lines: the record.
             """
-            for hit in hits or _hits(lines, _head("file", path), self.fold):
+            for hit in _hits(lines, _head("file", path), self.fold):
                 lines.seek(hit)
                 yield self._owner(hit), next(lines)[2]
 
@@ -2611,7 +2611,7 @@ class _Store:
                         and plan
                         and not plan.has(_head("get", name), self.fold)
                     ):
-                        self._left(name, sha, self.owners(other, name))
+                        self._left(name, sha, other)
 
     def _settle(self, staged, path):
         # What was staged comes to its place.
@@ -2834,19 +2834,18 @@ class _Store:
                     while lines.place < stop:
                         kind, name, sha, *_ = next(lines)
                         if kind == "file":
-                            hits = _hits(other, _head(kind, name), self.fold)
-                            if len(hits) < 2:
+                            if len(_hits(other, _head(kind, name), self.fold)) < 2:
                                 do(name, sha)
                             elif self.removal:
-                                self._left(name, sha, self.owners(other, name, hits))
+                                self._left(name, sha, other)
             return gone
 
-        def _left(self, path, sha, owners):
-            # Says which package is left with the file of another one that goes.
+        def _left(self, path, sha, lines):
+            # Says which package is left with the file of another one that goes. lines: the record.
             left = None
             here = _sha(self.target + path, self.buf)
             if _matches(here, sha):
-                for owner, wanted in owners:
+                for owner, wanted in self.owners(lines, path):
                     if not (
                         _row(self.packages, owner[0])
                         or self.removal
