@@ -2765,13 +2765,13 @@ class _Store:
     def _clear(self):
         # Removes all but the record; the reserve last, because without it what is there is
         # committed. What says that packages go stays until they are gone.
-        if self.state not in (_BEGUN, _DONE):
-            return
         if self.state == _DONE:
             self.removal = None
-        else:
+        elif self.state == _BEGUN:
             self._unstage()
             self._close()
+        else:
+            return
         _remove(self.meta + "new")
         names = _type(self.meta[:-1])
         while names:
