@@ -1623,7 +1623,6 @@ class _Store:
         wanted: pairs of name and version, which are installed with all that they need.
         gone: keys of the packages to remove; None: those that are not needed any more.
         """
-        self.changed = self.staged = False
         self.packages = []
         self.doing = self.meta
         self.made = self.target[:-1]
@@ -2732,6 +2731,7 @@ class _Store:
             self.look()
             self._finish_removal()
             self._clear()
+        self.changed = False  # by this call
 
     if _MANAGE:
 
@@ -2816,10 +2816,8 @@ class _Store:
 
         def _finish_removal(self):
             gone = self._only_theirs(self.removal, self._drop)
-            changed = self.changed
             self._close()
             self.change((), gone)
-            self.changed = self.changed or changed
 
         def _only_theirs(self, removal, do):
             # Calls do(path, sha256) for each file that only the packages to remove have, and once;
