@@ -2811,13 +2811,12 @@ class _Store:
                 self._only_theirs(removal, self._may_go)
             self._open(self.meta + removal, "wb").close()
             self.removal = removal
-            self._finish_removal()
-            return self.changed
+            return self._finish_removal()
 
         def _finish_removal(self):
             gone = self._only_theirs(self.removal, self._drop)
             self._close()
-            self.change((), gone)
+            return self.change((), gone)
 
         def _only_theirs(self, removal, do):
             # Calls do(path, sha256) for each file that only the packages to remove have, and once;
