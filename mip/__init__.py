@@ -1276,18 +1276,6 @@ def _copy(stream, file, buf):
     return _hex(sha)
 
 
-def _sha(path, buf):
-    """The sha256 of the file at `path`; None where nothing is, "" for a directory."""
-    try:
-        with open(path, "rb") as file:
-            return _copy(file, None, buf)
-    except OSError:  # asked for afterwards: as a rule it is there
-        kind = _type(path)
-        if kind and not kind & _DIRECTORY:
-            raise
-        return "" if kind else None
-
-
 def _matches(sha, wanted):
     """Whether a sha256 is the one that is wanted, of which the beginning may be all."""
     return sha and wanted and sha.startswith(wanted)
@@ -1583,6 +1571,17 @@ class _Store:
             if lines.size < 0:
                 return ()
         return lines
+
+    def sha(self, path):
+        """The sha256 of the file at `path`; None where nothing is, "" for a directory."""
+        try:
+            with open(path, "rb") as file:
+                return _copy(file, None, self.buf)
+        except OSError:  # asked for afterwards: as a rule it is there
+            kind = _type(path)
+            if kind and not kind & _DIRECTORY:
+                raise
+            return "" if kind else None
 
     def connect(self, index, mpy, session, check=True):
         """Takes the places where packages are looked up, whether bytecode is wanted, and what
@@ -1958,7 +1957,7 @@ class _Store:
                     elif there and kind == "file":
                         self._file(path, sha, None)
                     elif kind == "file":
-                        here = _sha(self.target + path, self.buf)
+                        here = self.sha(self.target + path)
                         if not _matches(here, sha):
                             # A later package of this run may have it so: then it is in place.
                             owner = _wanting(self.owners(self.lines(), path), here)
@@ -2341,9 +2340,9 @@ class _Store:
                 if not wait:
                     early = here = None
                     if len(self.packages) > 1:  # what an earlier package has there
-                        early = here = _sha(self._staged(path), self.buf)
+                        early = here = self.sha(self._staged(path))
                     if not here:
-                        here = _sha(self.target + path, self.buf)
+                        here = self.sha(self.target + path)
                         if here == "":
                             self._in_the_way(path, b"/")
                     if not _matches(here, wanted):
@@ -2390,7 +2389,7 @@ class _Store:
             if _ADVICE and here and here != sha and not later:
                 self._replacing(path, here, sha, early)
             if early:
-                here = _sha(place, self.buf)
+                here = self.sha(place)
             if sha == here or later:
                 os.remove(self._staged(path))
             else:
@@ -2519,7 +2518,7 @@ class _Store:
         if self.same:
             return False
         self.doing = self.meta + "new"
-        if _sha(self.doing, self.buf) != _hex(self.sum):
+        if self.sha(self.doing) != _hex(self.sum):
             raise ValueError("the disk does not keep what is written to it")
         if _UNIX and self.lock:
             self._dropped(self._may_go)
@@ -2644,7 +2643,7 @@ class _Store:
     def _drop(self, path, sha):
         # Removes a file that no package has any more.
         place = self.target + path
-        here = _sha(place, self.buf)
+        here = self.sha(place)
         if (
             _ADVICE
             and here
@@ -2840,7 +2839,7 @@ class _Store:
         def _left(self, path, sha, lines):
             # Says which package is left with the file of another one that goes. lines: the record.
             left = None
-            here = _sha(self.target + path, self.buf)
+            here = self.sha(self.target + path)
             if _matches(here, sha):
                 for owner, wanted in self.owners(lines, path):
                     if not (
@@ -2998,7 +2997,7 @@ if _VERIFY:
             for kind, name, *rest in store.lines():
                 if kind == "file":
                     path = store.target + name
-                    sha = _sha(path, store.buf)
+                    sha = store.sha(path)
                     if _matches(sha, rest[0]) or sha and _wanting(store.owners(others, name), sha):
                         why = name.endswith(".mpy") and _unloadable(path)
                     else:
