@@ -1073,18 +1073,6 @@ class _Lines:
                 return place - len(data) + at
 
 
-def _hits(lines, text, fold=False):
-    """Every place where `text` is in lines."""
-    found = []
-    place = -1
-    while lines:
-        place = lines.find(text, place + 1, fold)
-        if place < 0:
-            break
-        found.append(place)
-    return found
-
-
 def _write(file, data):
     if file.write(data) != len(data):
         raise OSError(_ENOSPC)
@@ -1571,6 +1559,17 @@ class _Store:
             if lines.size < 0:
                 return ()
         return lines
+
+    def hits(self, lines, text):
+        """Every place where `text` is in lines."""
+        found = []
+        place = -1
+        while lines:
+            place = lines.find(text, place + 1, self.fold)
+            if place < 0:
+                break
+            found.append(place)
+        return found
 
     def sha(self, path):
         """The sha256 of the file at `path`; None where nothing is, "" for a directory."""
@@ -2137,10 +2136,10 @@ class _Store:
         def _in_the_way(self, path, end):
             # A file, `end` is b'"', is where a directory has to be, or the reverse: b"/".
             text = _head("file", path)[:-2] + end
-            hits = _hits(self.search, text, self.fold)
+            hits = self.hits(self.search, text)
             if hits:
                 why = "uninstall %s first" % self._owner(hits[0])[3][1]
-            elif _hits(self._plan(), text.replace(b"file", b"get", 1)):
+            elif self.hits(self._plan(), text.replace(b"file", b"get", 1)):
                 why = "what is asked for has both"
             else:
                 why = "remove it first"
@@ -2166,7 +2165,7 @@ class _Store:
 
             lines: the record.
             """
-            for hit in _hits(lines, _head("file", path), self.fold):
+            for hit in self.hits(lines, _head("file", path)):
                 lines.seek(hit)
                 yield self._owner(hit), next(lines)[2]
 
@@ -2364,7 +2363,7 @@ class _Store:
         if later and line[2]:
             fits = True
             here = line[2]
-            hits = _hits(self.search, _line("file", path, here)[:-3], self.fold)
+            hits = self.hits(self.search, _line("file", path, here)[:-3])
             if hits:
                 self.search.seek(hits[0])
                 here = next(self.search)[2]
@@ -2485,7 +2484,7 @@ class _Store:
             else:
                 # A package that came before it in this run is to have it otherwise.
                 plan = self._plan() if staged or not own else ()
-                for hit in _hits(plan, _head("get", path), self.fold):
+                for hit in self.hits(plan, _head("get", path)):
                     plan.seek(hit)
                     if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
                         known = False
@@ -2499,7 +2498,7 @@ class _Store:
         # The name of a later package of this run that has the file otherwise: that one's is there.
         if self.number < len(self.packages):
             plan = self._plan()
-            hit = _hits(plan, _head("get", path), self.fold)[-1]
+            hit = self.hits(plan, _head("get", path))[-1]
             plan.seek(hit)
             other = next(plan)[2]
             name = None
@@ -2830,7 +2829,7 @@ class _Store:
                     while lines.place < stop:
                         kind, name, sha, *_ = next(lines)
                         if kind == "file":
-                            if len(_hits(other, _head(kind, name), self.fold)) < 2:
+                            if len(self.hits(other, _head(kind, name))) < 2:
                                 do(name, sha)
                             elif self.removal:
                                 self._left(name, sha, other)
