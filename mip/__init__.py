@@ -1929,7 +1929,7 @@ class _Store:
                 fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
                 if _is_place(name) and not package[_HASH]:
                     # A ref without a digit is a branch, which moves, and a URL is none.
-                    fits = fits and _repository(name) and [c for c in version if c.isdigit()]
+                    fits = fits and _repository(name) and any(map(str.isdigit, version))
             else:
                 fits = not package[_ASKED]
                 for key, asker in self.asks:
