@@ -1979,7 +1979,7 @@ class _Store:
                 text = text.split("#")[0]
                 for mark in "=<>!~^, ":
                     text = text.replace(mark, "@")
-                text = "@".join([part for part in text.split("@") if part][:2])
+                text = "@".join(tuple(filter(None, text.split("@")))[:2])
                 raise ValueError("there are no ranges, a version is exact: " + text)
         if ".." in name or "/" in version:
             raise ValueError(text + " is not the name of a package")
