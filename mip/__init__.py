@@ -1733,9 +1733,11 @@ class _Store:
     def _resolve(self, wanted):
         # Writes the lines of every package that is needed, before any file is fetched.
         gc.collect()  # as before a connection is made
-        keys = [_key(name) for name, _ in wanted]
         self.again = True
-        self._forget(keys, keys)  # what the user asks for now takes the place of what was asked
+        for name, version in wanted:  # noqa: B007
+            # What the user asks for now takes the place of what was asked.
+            keys = [_key(name)]
+            self._forget(keys, keys)
         tries = 0
         while self.again:
             tries += 1
