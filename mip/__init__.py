@@ -1772,7 +1772,9 @@ class _Store:
                 for need, asker in self.asks:
                     if need == key and asker and asker not in stuck:
                         stuck.append(asker)
-            stuck = [key for key in stuck if _row(self.old, key) and key not in self.staying]
+            for key in stuck[:]:
+                if not _row(self.old, key) or key in self.staying:
+                    stuck.remove(key)
             if (
                 not stuck
                 or not self.as_recorded
