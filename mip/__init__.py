@@ -2440,7 +2440,7 @@ class _Store:
                         self.free -= self.same.size
                 except (AttributeError, OSError):  # not every file system can tell
                     self.block = 1
-                    self.free = 1 << 30
+                    self.free = 1 << 29
             left = self.free - 5 * len(path) - _ENTRY_ROOM
             size = getattr(stream, "left", None) or 0  # only answers with a length tell it before
             if size and size > left:
