@@ -2420,7 +2420,7 @@ class _Store:
             self.fold
             and "/" not in path
             and not _type(self.target + path)
-            and _type(self.target + "../.mip/room")
+            and _type(self.target + ".." + "/.mip/room")
         ):
             open(self.target + path + "~mip", "wb").close()
         return sha
