@@ -1823,21 +1823,18 @@ class _Store:
         name = _shown(name)
         asked = None if asker else version or _LATEST
         taken = _row(self.packages, key)
-        clash = None
         ref, sha = _unpin(version)
         for (other, by), pinned in self.asks.items():
             if other == key:
                 pin, digits = _unpin(pinned)
                 if pin and ref not in ("", pin) or digits and sha not in (None, digits):
-                    clash = by, pinned
+                    self.doing = name
+                    raise ValueError(
+                        "%s asks for version %s, %s for version %s: install another version of one"
+                        % (by or "the user", pinned, asker or "the user", version)
+                    )
                 ref = ref or pin
                 sha = sha or digits
-        if clash:
-            self.doing = name
-            raise ValueError(
-                "%s asks for version %s, %s for version %s: install another version of one"
-                % (clash[0] or "the user", clash[1], asker or "the user", version)
-            )
         self.asks[key, asker] = ref + (_SHA256 + sha if sha else "")
         if taken and asked and version:
             taken[_ASKED] = asked
