@@ -1925,8 +1925,7 @@ class _Store:
                 return False
             _, start, stop, (_, name, version, asked, index, *form) = old
             sha = _unpin(asked)[1]
-            fixed = package[_HASH] or package[_VERSION]
-            if fixed:
+            if package[_HASH] or package[_VERSION]:
                 fits = package[_VERSION] in (None, version) and package[_HASH] in (None, sha)
                 if _is_place(name) and not package[_HASH]:
                     # A ref without a digit is a branch, which moves, and a URL is none.
@@ -1937,7 +1936,7 @@ class _Store:
                     asker = _row(self.packages, asker)
                     if key == package[_KEYED] and asker:
                         fits = fits and asker[_FOUND] is None
-            if (
+            if not fits or (
                 index
                 and package[_ASKED]
                 and (
@@ -1946,8 +1945,8 @@ class _Store:
                     and bool(form) != (self.mpy is None)
                 )
             ):
-                fits = False
-            for there in (False, True) if fits else ():
+                return False
+            for there in False, True:
                 self.search.seek(start)
                 while self.search.place < stop:
                     kind, path, sha, *_ = next(self.search)
@@ -1963,12 +1962,11 @@ class _Store:
                             owner = _wanting(self.owners(self.lines(), path), here)
                             if not owner or not _row(self.packages[self.number :], owner[0]):
                                 return False
-                if there:
-                    package[_SAID] = version
-                    package[_INDEXED] = index
-                    package[_FORM] = form
-                    package[_FOUND] = None
-            return fits
+            package[_SAID] = version
+            package[_INDEXED] = index
+            package[_FORM] = form
+            package[_FOUND] = None
+            return True
 
     def _look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
