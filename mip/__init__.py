@@ -2276,10 +2276,7 @@ class _Store:
                 number += 1
                 if not line[2]:
                     surplus = _SURPLUS
-                sha = self._stage_file(line, number)
-                if sha:
-                    self._put("file", line[1], sha)
-                elif len(missing) < _ENTRY:
+                if not self._stage_file(line, number) and len(missing) < _ENTRY:
                     if not missing:
                         first = self.number
                     missing += " " + _shown(line[3])
@@ -2352,7 +2349,7 @@ class _Store:
                 self.ahead.append((path, early, here))
 
     def _stage_file(self, line, number):
-        # Returns the sha256 of the file, None when it is not found.
+        # Writes the line of the file to the coming record. Returns whether it was found.
         path = line[1]
         place = self.target + path
         self._look_ahead()
@@ -2378,12 +2375,13 @@ class _Store:
             elif not self.fold and _type(self._staged(path)):  # somebody has left it
                 self.doing = self._staged(path)
                 os.remove(self.doing)
-            return here
-        if _above(path) != self.directory:
-            self._make_directory(_above(path))
-        line[3] = _where(line, self.packages[self.number - 1])
-        sha = self.attempt(self._fetch, line)
-        if sha:
+        else:
+            if _above(path) != self.directory:
+                self._make_directory(_above(path))
+            line[3] = _where(line, self.packages[self.number - 1])
+            sha = self.attempt(self._fetch, line)
+            if not sha:
+                return False
             if _ADVICE and here and here != sha and not later:
                 self._replacing(path, here, sha, early)
             if early:
@@ -2392,7 +2390,9 @@ class _Store:
                 os.remove(self._staged(path))
             else:
                 self.staged = True
-        return sha
+            here = sha
+        self._put("file", path, here)
+        return True
 
     def _fetch(self, line):
         # Stages one file; returns its sha256, None when it is not found.
