@@ -2680,10 +2680,10 @@ class _Store:
 
     def _recover(self):
         # Finishes a commit that was begun, clears up after a run that was not.
-        names = left = 0
+        name = None
+        left = 0
         try:
             for name, *_ in os.ilistdir(self.meta[:-1]):  # FAT takes no slash at the end
-                names += 1
                 left += name != "record"
                 if name.endswith(".rm"):
                     self.removal = name
@@ -2691,7 +2691,7 @@ class _Store:
         except OSError as e:
             if e.args[0] not in _MISSING:
                 raise
-        if not names:
+        if not name:
             self.doing = self.meta[:-1]
             left = _type(self.doing)
             if left and not left & _DIRECTORY:
