@@ -55,6 +55,7 @@ _FORGES = {
 
 _HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where they have their pages
 
+_DIGITS = const(b"0123456789abcdef")
 _NEITHER = const("neither http://HOST nor https://HOST, without a user")
 _JSON = const("/package.json")
 _SHA256 = const("#sha256=")
@@ -191,7 +192,7 @@ def _wait(seconds, poll=None):
 def _number(text, base):
     # int() takes signs, underscores and prefixes, too.
     for c in text or b"-":
-        if c not in b"0123456789abcdef"[:base]:
+        if c not in _DIGITS[:base]:
             raise ValueError("bad chunk")
     return int(text, base)
 
@@ -2112,7 +2113,7 @@ class _Store:
     def _file(self, path, hash, url):
         # Writes the line of a file, and before it that of its directory, if it is to be made.
         path = _clean(path)
-        if hash is not None and (not 8 <= len(hash) <= 64 or hash.strip("0123456789abcdef")):
+        if hash is not None and (not 8 <= len(hash) <= 64 or hash.encode().strip(_DIGITS)):
             raise ValueError("bad hash of " + path)
         self.count += 1
         above = _above(path)
