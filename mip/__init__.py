@@ -1033,14 +1033,17 @@ class _Lines:
                 raise ValueError
             line = json.loads(text)
             kind = line[0]
-            if len(line) < (5 if kind == "package" else 3) or not line[1]:
-                raise ValueError
             for value in line:
                 if value is not None and not isinstance(value, str):
                     raise ValueError
-            if kind in ("file", "get", "dir") and _clean(line[1]) != line[1]:
-                raise ValueError
-            if kind == "file" and len(line[2] or "") < 8:
+            if (
+                len(line) < (5 if kind == "package" else 3)
+                or not line[1]
+                or kind in ("file", "get", "dir")
+                and _clean(line[1]) != line[1]
+                or kind == "file"
+                and len(line[2] or "") < 8
+            ):
                 raise ValueError
             return line
         except ValueError:
