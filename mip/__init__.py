@@ -2560,8 +2560,9 @@ class _Store:
         def _hidden(self, path, place):
             if _twin(path):
                 place = place[: place.rfind(".")]
-            for end, kind in ("", _DIRECTORY), (".py", 0xFFFF), (".mpy", 0xFFFF):
-                if _type(place + end) & kind:
+            for end in "", ".py", ".mpy":
+                kind = _type(place + end)
+                if end and kind or kind & _DIRECTORY:
                     if place + end != self.target + path:
                         text = "import takes %s, which hides %s"
                         print(text % (place + end, self.target + path))
