@@ -2663,9 +2663,11 @@ class _Store:
 
     def _present(self, path):
         # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
-        for end in ("", "+", "++") if self.fold and self.recovering else ("",):
+        for end in "", "+", "++":
             if _type(path + end):
                 return path + end
+            if not self.fold or not self.recovering:
+                break
 
     def _move(self, name, path):
         # A power cut within a rename can leave FAT with two names for the same clusters, which
