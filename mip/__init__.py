@@ -588,7 +588,7 @@ class Session:
             raise ValueError(_NEITHER)
         head = "HTTP/1.1\r\nHost: %s\r\nUser-Agent: mip\r\nAccept-Encoding: identity" % host
         for key, headers in self.headers.items():
-            if key.lower() == (name if scheme == "https:" else "http://" + name):
+            if key.lower() == (name if scheme == "https:" else scheme + "//" + name):
                 for header in headers.items():
                     # Else one with the end of a line would be another one.
                     head += "\r\n" + _printable("%s: %s" % header)
