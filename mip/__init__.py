@@ -53,7 +53,12 @@ _FORGES = {
     "codeberg": "https://codeberg.org/api/v1/repos/{0}/raw/{1}?ref={2}",
 }
 
-_HOSTS = const(("github.com", "gitlab.com", "codeberg.org"))  # where they have their pages
+# Words that are looked up: one text each takes less RAM than a tuple.
+_HOSTS = const("github.com gitlab.com codeberg.org")  # where they have their pages
+_VIEWS = const("tree blob src")  # what is in such a page's URL, before a ref
+_REFS = const("branch tag commit")
+_SCHEMES = const("http https")
+_ARCHIVES = const(".zip .whl .tgz r.gz")
 
 _DIGITS = const(b"0123456789abcdef")
 _NEITHER = const("neither http://HOST nor https://HOST, without a user")
@@ -850,7 +855,7 @@ if _PAGES:
             prefix, rest = text.split(":", 1)
             prefix = prefix.lower()
             text = prefix + ":" + rest
-            if prefix not in _FORGES and prefix not in ("http", "https"):
+            if prefix not in _FORGES and prefix not in _SCHEMES.split():
                 raise ValueError(
                     "%r names no package: it begins with none of http https %s"
                     % (prefix + ":", " ".join(sorted(_FORGES)))
@@ -858,15 +863,15 @@ if _PAGES:
         page, *ref = text.split("://")[-1].split("@", 1)
         host, *parts = page.rstrip("/").split("/")
         host = host.lower()
-        if host not in _HOSTS or len(parts) < 2:
+        if host not in _HOSTS.split() or len(parts) < 2:
             return text
         org, repo, *more = parts
         if more[:1] == ["-"]:
             more.pop(0)
         if more:
-            if more[0] not in ("tree", "blob", "src"):
+            if more[0] not in _VIEWS.split():
                 return text
-            if more[1:] and more[1] in ("branch", "tag", "commit"):
+            if more[1:] and more[1] in _REFS.split():
                 more.pop(1)
             ref = more[1:2]
         forge = host.split(".")[0]
@@ -1484,7 +1489,7 @@ class _Store:
                 and code not in _FULL
                 and code not in _IS_DIRECTORY
                 and doing.startswith(self.meta)
-                and doing[len(self.meta) :] in ("record", "plan", "new")
+                and doing[len(self.meta) :] in ["record", "plan", "new"]
             ):
                 text += ": remove it"
             return text
@@ -1897,7 +1902,7 @@ class _Store:
             if _is_place(name):
                 if version:
                     text += " at " + version
-                if name[-4:].lower() in (".zip", ".whl", ".tgz", "r.gz"):
+                if name[-4:].lower() in _ARCHIVES.split():
                     text = "an archive: mip installs a package.json, or .py and .mpy files"
             else:
                 if version:
@@ -3031,7 +3036,7 @@ if _SEARCH:
                     missing = store.doing
                     continue
                 store.files.append(stream)
-                for _, _, package in _entries(stream, store.buf, ("packages",), ()):
+                for _, _, package in _entries(stream, store.buf, ["packages"], ()):
                     if package == 0:  # it is too long
                         continue
                     if not isinstance(package, dict):
