@@ -1721,7 +1721,7 @@ class _Store:
                 try:
                     return do(line)
                 except OSError as e:
-                    code, *wait = e.args or (0,)
+                    code, *wait = e.args or [0]
                     if not pause or code not in _PASSING or code == _UNKNOWN and pause > 1:
                         raise  # a name that is not known twice is a slip, or nobody is online
                     if code > 400 and wait and isinstance(wait[0], int):
