@@ -2664,7 +2664,7 @@ class _Store:
         if here:
             os.remove(place)
             self.changed = True
-        _prune(place, self.target[:-1])
+        _prune(place, self.target)
 
     def _present(self, path):
         # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
@@ -2765,11 +2765,10 @@ class _Store:
         for kind, path, *_ in self._plan():
             if kind == "get":
                 _remove(self._staged(path))
-                if self.fold:
-                    _remove(self.target + path + "~mip")
-        for kind, path, *above in self._plan():
+                _remove(self.target + path + "~mip")  # what _fetch() made in the root of FAT
+        for kind, path, above, *_ in self._plan():
             if kind == "dir":
-                _prune(self.target + path + "/", self.target + (above[0] or ""))
+                _prune(self.target + path + "/", self.target + (above or ""))
 
     def _clear(self):
         # Removes all but the record; the reserve last, because without it what is there is
