@@ -470,7 +470,7 @@ def _split(url):
     url = _escaped(url.split("#")[0])
     start = url.find("//") + 2
     stop = url.find("/", start)
-    place = (url if stop < 0 else url[:stop]).split("?")[0]
+    place = _shown(url if stop < 0 else url[:stop])
     path = url[len(place) :]
     place = place.lower()
     if "@" in place:  # the password is not to be printed
@@ -923,7 +923,7 @@ def _key(name):
 
 
 def _shown(url):
-    """A URL without what may be secret in it: it is neither printed nor recorded."""
+    """A URL without its query, which may be secret: it is neither printed nor recorded."""
     return url.split("?")[0]
 
 
@@ -952,8 +952,8 @@ def _same(url, base):
 
 def _join(base, url):
     """What the relative or full `url` means in the document `base`."""
-    path = url.split("?")[0]
-    parts = base.split("?")[0].split("/")
+    path = _shown(url)
+    parts = _shown(base).split("/")
     root = 3 if "//" in base else 2 if ":" in base else 0  # parts that name a host or repository
     if ":" in path.split("/")[0]:
         return url
