@@ -695,7 +695,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
     depth = 0  # how many brackets are open
     level = 1  # the depth at which entries stand: 2 within a list; 0 behind the document
     quote = 0  # 1 in a string, 2 behind a backslash there
-    key = ...  # none yet
+    key = ...  # none yet; None: one that is not wanted
     size = at = i = n = c = brackets = 0  # brackets: in the entry, each takes RAM
     part = memoryview(buf)
     try:
@@ -724,9 +724,9 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                     text = bytearray()
                     brackets = 0
                     if level == 1 and key is ...:
-                        key = value
+                        key = value if value in lists or value in values else None
                     else:
-                        if key in lists or key in values:
+                        if key:
                             yield level == 2, key, value
                         if level == 1:
                             key = ...
@@ -761,7 +761,7 @@ def _entries(stream, buf, lists=_LISTS, values=_VALUES, sha=None):
                         level = depth
                         key = ...
                         continue
-                if brackets < _ENTRY and (key is ... or key in lists or key in values):
+                if brackets < _ENTRY and key:
                     text += part[at:i]
                     if len(text) > _ENTRY or brackets > _NESTED:
                         if values:
