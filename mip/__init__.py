@@ -1133,10 +1133,9 @@ def _remove(path):
             raise
 
 
-def _mpy():
-    """What .mpy files this firmware loads, as a tag: the version, the sub-version << 8, the
-    architecture << 10, its flags << 16. 0: none."""
-    return getattr(sys.implementation, "_mpy", 0)
+# What .mpy files this firmware loads, as a tag: the version, the sub-version << 8, the
+# architecture << 10, its flags << 16. 0: none.
+_mpy = getattr(sys.implementation, "_mpy", 0)
 
 
 if _NATIVE:
@@ -1154,7 +1153,7 @@ if _NATIVE:
 
     def _fits(tag):
         """Whether this firmware loads code with this tag."""
-        mine = _mpy()
+        mine = _mpy
         arch = tag >> 10 & 15
         own = mine >> 10 & 15
         # Of the ARM architectures, numbers 4 to 8, a processor runs the lesser ones, too.
@@ -1168,7 +1167,7 @@ if _NATIVE:
     def _native(url):
         """The URL for this firmware."""
         if "{" in url:
-            arch, version = _platform(_mpy())
+            arch, version = _platform(_mpy)
             url = url.replace("{MPY_ARCH}", arch).replace("{MPY_VERSION}", version)
         return url
 
@@ -1187,9 +1186,9 @@ if _NATIVE:
             if c < 128:
                 break
         tag |= needs << 16
-        if not _fits(tag) or head[2] & 64 and not _mpy() >> 16 or head[2] & 128:
+        if not _fits(tag) or head[2] & 64 and not _mpy >> 16 or head[2] & 128:
             kind = "native code for " if tag >> 10 else ""
-            return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy()))
+            return "is %s%s %s, this is %s %s" % ((kind,) + _platform(tag) + _platform(_mpy))
 
 else:
 
@@ -1197,7 +1196,7 @@ else:
         return "bytecode", tag & 255
 
     def _fits(tag):
-        return tag == _mpy() & 255
+        return tag == _mpy & 255
 
     def _native(url):
         return url
@@ -1479,7 +1478,7 @@ class _Store:
                 if not text.startswith(name) and "/%s/" % name not in text:
                     text = "%s: %s" % (name, text)
             if "{MPY_" in text:
-                text += " (for %s %s)" % _platform(_mpy())
+                text += " (for %s %s)" % _platform(_mpy)
             if pending:
                 text += "; the next call finishes it"
                 if code == _ENOSPC:
@@ -1608,7 +1607,7 @@ class _Store:
                     "there is no index %r: a URL begins with https://; several packages are a list"
                     % url
                 )
-        self.mpy = str(_mpy() & 255) if mpy and _mpy() else None
+        self.mpy = str(_mpy & 255) if mpy and _mpy else None
         if not session:
             try:
                 import socket  # noqa: F401
@@ -2041,7 +2040,7 @@ class _Store:
                 raise ValueError(_OTHER)
             if empty:
                 raise ValueError(
-                    "nothing to install on %s %s" % _platform(_mpy())
+                    "nothing to install on %s %s" % _platform(_mpy)
                     if empty > 1
                     else "nothing to install: it is empty, or for npm"
                 )

@@ -255,19 +255,13 @@ VERIFY = """
 import json, mip, sys
 
 class Board:
-    def __init__(self, mpy):
-        self.path = sys.path
-        self.modules = {}
-        self.platform = "board"
-        self.implementation = Implementation()
-        if mpy is not None:
-            self.implementation._mpy = mpy
+    path = sys.path
+    modules = {}
+    platform = "board"
 
-class Implementation:
-    pass
-
+mip.sys = Board()
 for mpy in json.loads(sys.argv[1]):
-    mip.sys = Board(mpy)
+    mip._mpy = mpy or 0
     print("##", json.dumps(mip.verify()))
 """
 
@@ -419,7 +413,7 @@ def test_verify_names_a_file_once(device):
 UPDATED = (
     VERIFY.rpartition("for mpy in")[0]
     + f"""
-mip.sys = Board({NEXT})
+mip._mpy = {NEXT}
 getattr(mip, sys.argv[1])(*sys.argv[3:], index=sys.argv[2])
 """
 )

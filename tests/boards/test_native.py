@@ -40,14 +40,10 @@ class Board:
     modules = {}
     platform = "board"
 
-class Implementation:
-    pass
-
 arguments, options, numbers = json.loads(sys.argv[1])
 for mpy in numbers:
     mip.sys = Board()
-    mip.sys.implementation = Implementation()
-    mip.sys.implementation._mpy = mpy
+    mip._mpy = mpy
     try:
         mip.install(*arguments, target="lib/%x" % mpy, **options)
     except mip.InstallError as e:

@@ -452,7 +452,7 @@ def install(
         number |= int(version.partition(".")[2]) << 8 | (ARCHITECTURES.index(arch) + 1) << 10
     with tempfile.TemporaryDirectory() as directory:
         target = f"{directory}/lib"
-        mip._mpy = lambda: number
+        mip._mpy = number
         run = _Run(target, bool(tag), plain)
         try:
             with run:
