@@ -1422,10 +1422,10 @@ class _Store:
                 self.target = self.doing = self.target.rstrip("/") + "/"
                 self.meta = self.target + ".mip/"
                 if _UNIX:
-                    self._alone()
+                    self.alone()
                 if not self.new and not _type(self.meta[:-1]):
                     raise InstallError("%s: nothing is installed there" % self.target)
-                self._recover()
+                self.recover()
             return self
         except BaseException as e:
             self.__exit__(None, e, None)
@@ -1445,7 +1445,7 @@ class _Store:
         pending = self.state > _BEGUN or self.removal
         if getattr(self.session, "unchecked", False):
             print("Servers were not checked: there is no cafile")
-        for step in self._close, gc.collect, self._clear, self._close:
+        for step in self.close, gc.collect, self.clear, self.close:
             try:
                 step()
             except (OSError, ValueError, MemoryError) as e:
@@ -1453,7 +1453,7 @@ class _Store:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, Exception) and not isinstance(error, InstallError):
-            raise InstallError(_printable(self._told(error, doing, pending)))
+            raise InstallError(_printable(self.told(error, doing, pending)))
         if done and not error:
             if self.loaded:
                 print("Reset the board: %s was loaded before it was replaced" % self.loaded)
@@ -1463,7 +1463,7 @@ class _Store:
 
     if _ADVICE:
 
-        def _told(self, error, doing, pending):
+        def told(self, error, doing, pending):
             # What went wrong, with what to do about it.
             code = error.args[0] if error.args else None
             if isinstance(error, OSError) and code in _DISK and "//" in doing:
@@ -1495,12 +1495,12 @@ class _Store:
 
     else:
 
-        def _told(self, error, doing, pending):
+        def told(self, error, doing, pending):
             return "%s: %s" % (doing, _reason(error))
 
     if _UNIX:
 
-        def _alone(self):
+        def alone(self):
             # A socket that has the name of the target: it goes with the process. Before the record
             # is read, because what was read has to hold.
             if sys.platform != "linux":
@@ -1525,7 +1525,7 @@ class _Store:
                     time.sleep(pause)
                 raise ValueError("another process is at work there")
 
-    def _close(self):
+    def close(self):
         # All of them, also when one does not want to.
         trouble = None
         while self.files:
@@ -1548,7 +1548,7 @@ class _Store:
         first: that of its format; with another one it is an error, and a plan is not to be used.
         check: as for _Lines; while a run is recovered all are.
         """
-        path = self._present(self.meta + name)
+        path = self.present(self.meta + name)
         if not path:
             return ()
         file = self._open(path, "rb")
@@ -1558,7 +1558,7 @@ class _Store:
             raise ValueError("damaged, or made by another version of mip: remove it")
         return ()
 
-    def _plan(self):
+    def plan(self):
         # The lines of the plan; none where it is not whole, and so was not acted on.
         lines = self.lines("plan", _PLAN)
         if lines:
@@ -1640,7 +1640,7 @@ class _Store:
             _prune(self.meta, self.made)
             raise
         if _UNIX and not self.lock:
-            self._alone()
+            self.alone()
             if self.lock:
                 self.look()  # another process may have made it meanwhile
         self.state = _BEGUN  # not before: what another process has there is not ours to clear
@@ -1653,19 +1653,19 @@ class _Store:
         self._open(self.meta + "room", "wb").close()
         while True:
             if wanted:
-                self._resolve(wanted)
-            self._create("new", _FORMAT, self.search)
-            self._keep(gone)
+                self.resolve(wanted)
+            self.create("new", _FORMAT, self.search)
+            self.keep(gone)
             if wanted:
-                self._stage()
+                self.stage()
             if not self.again:
                 break
-            self._finish()
-            self._unstage()  # and once more, without what is gone
-        if self._commit():
-            self._reconcile()
+            self.finish()
+            self.unstage()  # and once more, without what is gone
+        if self.commit():
+            self.reconcile()
             if _ADVICE:
-                self._warn(self._plan(), "get")
+                self.warn(self.plan(), "get")
         self.state = _DONE
         return self.changed
 
@@ -1738,14 +1738,14 @@ class _Store:
         def attempt(self, do, line):
             return do(line)
 
-    def _resolve(self, wanted):
+    def resolve(self, wanted):
         # Writes the lines of every package that is needed, before any file is fetched.
         gc.collect()  # as before a connection is made
         self.again = True
         for name, version in wanted:  # noqa: B007
             # What the user asks for now takes the place of what was asked.
             keys = [_key(name)]
-            self._forget(keys, keys)
+            self.forget(keys, keys)
         tries = 0
         while self.again:
             tries += 1
@@ -1755,23 +1755,23 @@ class _Store:
             self.first = tries == 1
             self.packages = []
             self.count = self.dirs = self.number = 0
-            self._create("plan", _PLAN)
+            self.create("plan", _PLAN)
             for name, version in wanted:
                 if _key(name) not in self.staying:
-                    self._need(name, version, None)
+                    self.need(name, version, None)
             while self.number < len(self.packages) and not self.again:
                 self.number += 1
                 package = self.packages[self.number - 1]
                 try:
-                    self._package(package)
+                    self.package(package)
                 except (OSError, ValueError) as e:
-                    self._stays(package, e)
-            self._add(_END)
-            self._finish()
+                    self.stays(package, e)
+            self.add(_END)
+            self.finish()
 
     if _MANAGE:
 
-        def _stays(self, package, error):
+        def stays(self, package, error):
             # What cannot be upgraded stays as it is: a package, who asks for it, and what they
             # need.
             code = error.args[0] if error.args else 0
@@ -1810,10 +1810,10 @@ class _Store:
 
     else:
 
-        def _stays(self, package, error):
+        def stays(self, package, error):
             raise error
 
-    def _forget(self, packages, keys):
+    def forget(self, packages, keys):
         # Forgets what the packages with the keys `packages` ask for, and what the user asks for of
         # `keys`.
         for pair in tuple(self.asks):
@@ -1822,7 +1822,7 @@ class _Store:
                 self.again = self.again or self.first and _row(self.packages, pair[0])
                 del self.asks[pair]
 
-    def _need(self, name, version, asker):
+    def need(self, name, version, asker):
         # Takes note of what the user, None, or the package with the key `asker` asks for.
         if asker and not self.with_deps:
             return
@@ -1850,7 +1850,7 @@ class _Store:
             if len(self.packages) == _PACKAGES:
                 raise ValueError("more than %d packages" % _PACKAGES)
             if self.first:
-                self._forget([key], ())  # what the record says that it asks for
+                self.forget([key], ())  # what the record says that it asks for
             at = len(self.packages)
             old = _row(self.old, key)
             if old:
@@ -1870,30 +1870,30 @@ class _Store:
             taken[_VERSION] = _pinned(ref)
             taken[_HASH] = sha
 
-    def _package(self, package):
+    def package(self, package):
         # Writes the lines of a package, from the first place that has it.
         name = self.doing = package[_NAMED]
         self.directory = ""
         package[_PLANNED] = self.end + len(self.batch)
-        self._put("planned", name, None)
-        if _OFFLINE and self._is_there(package):
+        self.put("planned", name, None)
+        if _OFFLINE and self.is_there(package):
             return
         if _twin(name):
             url = _url(name, package[_VERSION]) + package[_FOUND]
-            self._file(name[name.rfind("/") + 1 :], package[_HASH], url)
+            self.file(name[name.rfind("/") + 1 :], package[_HASH], url)
             return
         if _is_place(name):
             package[_INDEXED] = self.indexes[0]
             package[_FOUND] = (name if name.endswith(".json") else name + _JSON) + package[_FOUND]
-            found = self.attempt(self._read, package)
+            found = self.attempt(self.read, package)
         else:
-            found = self._look_up(package)
+            found = self.look_up(package)
         if not found:
-            self._absent(package)
+            self.absent(package)
 
     if _ADVICE:
 
-        def _absent(self, package):
+        def absent(self, package):
             # Raises ValueError for a package that is not found, with what may help.
             name = package[_NAMED]
             version = package[_VERSION]
@@ -1920,12 +1920,12 @@ class _Store:
 
     else:
 
-        def _absent(self, package):
+        def absent(self, package):
             raise ValueError("not found")
 
     if _OFFLINE:
 
-        def _is_there(self, package):
+        def is_there(self, package):
             # Writes the lines of a package that is recorded as it is asked for, and in place:
             # whether it is. Nothing is fetched then. What such a package needs is there, too.
             old = _row(self.old, package[_KEYED])
@@ -1959,10 +1959,10 @@ class _Store:
                 while self.search.place < stop:
                     kind, path, sha, *_ = next(self.search)
                     if there and kind == "dep":
-                        self._put(kind, path, sha)
-                        self._need(path, sha, package[_KEYED])
+                        self.put(kind, path, sha)
+                        self.need(path, sha, package[_KEYED])
                     elif there and kind == "file":
-                        self._file(path, sha, None)
+                        self.file(path, sha, None)
                     elif kind == "file":
                         here = self.sha(self.target + path)
                         if not _matches(here, sha):
@@ -1976,7 +1976,7 @@ class _Store:
             package[_FOUND] = None
             return True
 
-    def _look_up(self, package):
+    def look_up(self, package):
         # In each index, as bytecode if that is wanted, else as source.
         name = package[_NAMED]
         version = package[_VERSION] or _LATEST
@@ -2013,13 +2013,13 @@ class _Store:
             for form in (mpy, "py") if mpy else ("py",):
                 package[_INDEXED] = index
                 package[_FOUND] = "%s/package/%s/%s/%s.json" % (index, form, name, version)
-                if self.attempt(self._read, package):
+                if self.attempt(self.read, package):
                     package[_FORM] = () if mpy else ("py",)
                     if mpy and form == "py":
                         print("There is no bytecode of", name)
                     return True
 
-    def _read(self, package):
+    def read(self, package):
         # Writes the lines of a package, if its package.json is there.
         stream = self.open(_url(package[_FOUND], package[_VERSION]))
         if not stream:
@@ -2027,12 +2027,12 @@ class _Store:
         try:
             version = package[_VERSION] or _LATEST
             print("Installing %s (%s) to %s" % (package[_NAMED], version, self.target))
-            self._forget([package[_KEYED]], ())
+            self.forget([package[_KEYED]], ())
             self.deps = 0
             empty = 1  # 2: for this firmware; 0: not at all
             sha = sha256()
             for entry in _entries(stream, self.buf, sha=sha):
-                if self._entry(package, entry):
+                if self.entry(package, entry):
                     empty = 0
                 elif empty and entry[0]:
                     empty = 2
@@ -2048,7 +2048,7 @@ class _Store:
         finally:
             stream.close()
 
-    def _entry(self, package, entry):
+    def entry(self, package, entry):
         # Writes the line for an entry of a package.json. Returns whether it is to be installed.
         key = entry[1]
         value = entry[2]
@@ -2071,29 +2071,29 @@ class _Store:
                 raise ValueError("bad " + key)
         value += [None, None]
         if key == "deps":
-            self._dep(package, value[0], value[1])
+            self.dep(package, value[0], value[1])
         elif not value[1] or _control(value[1]):
             raise ValueError("bad " + key)
         elif isinstance(value[2], int) and not _fits(value[2]):
             return False
         elif key == "hashes":
-            self._file(value[0], value[1].lower(), None)
+            self.file(value[0], value[1].lower(), None)
         else:
             url, sha = _unpin(value[1])
-            url = self._source(package, url)
+            url = self.source(package, url)
             if _ADVICE:
-                self._plain(package, url, sha)
-            self._file(value[0], sha, url)
+                self.plain(package, url, sha)
+            self.file(value[0], sha, url)
         return True
 
     if _ADVICE:
 
-        def _plain(self, package, url, sha):
+        def plain(self, package, url, sha):
             # Says that something is neither protected on its way nor checked when it comes.
             if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
                 print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
-    def _dep(self, package, name, version):
+    def dep(self, package, name, version):
         self.deps += 1
         if self.deps > _PACKAGES:
             raise ValueError("more than %d packages" % _PACKAGES)
@@ -2105,11 +2105,11 @@ class _Store:
         if version is None and not own and _same(name, package[_FOUND]):
             own = package[_VERSION]
         if _ADVICE:
-            self._plain(package, name, _unpin(own)[1])
-        self._put("dep", _shown(name), own)
-        self._need(name, own, package[_KEYED])
+            self.plain(package, name, _unpin(own)[1])
+        self.put("dep", _shown(name), own)
+        self.need(name, own, package[_KEYED])
 
-    def _source(self, package, url):
+    def source(self, package, url):
         # The URL of a file that is listed in a package.json.
         full = _join(package[_FOUND], url)
         ref = package[_VERSION] if _same(full, package[_FOUND]) else None
@@ -2117,7 +2117,7 @@ class _Store:
             full, ref = url.split("@", 1)
         return _url(full, _pinned(ref))
 
-    def _file(self, path, hash, url):
+    def file(self, path, hash, url):
         # Writes the line of a file, and before it that of its directory, if it is to be made.
         path = _clean(path)
         if hash is not None and (not 8 <= len(hash) <= 64 or hash.encode().strip(_DIGITS)):
@@ -2131,22 +2131,22 @@ class _Store:
                 if kind & _DIRECTORY:
                     break
                 if kind:
-                    self._in_the_way(there, b'"')
+                    self.in_the_way(there, b'"')
                 there = _above(there)
                 self.dirs += 1
             if there != above:
-                self._put("dir", above, there)
-        self._put("get", path, hash, url)
+                self.put("dir", above, there)
+        self.put("get", path, hash, url)
 
     if _ADVICE:
 
-        def _in_the_way(self, path, end):
+        def in_the_way(self, path, end):
             # A file, `end` is b'"', is where a directory has to be, or the reverse: b"/".
             text = _head("file", path)[:-2] + end
             hits = self.hits(self.search, text)
             if hits:
-                why = "uninstall %s first" % self._owner(hits[0])[3][1]
-            elif self.hits(self._plan(), text.replace(b"file", b"get", 1)):
+                why = "uninstall %s first" % self.owner(hits[0])[3][1]
+            elif self.hits(self.plan(), text.replace(b"file", b"get", 1)):
                 why = "what is asked for has both"
             else:
                 why = "remove it first"
@@ -2155,11 +2155,11 @@ class _Store:
 
     else:
 
-        def _in_the_way(self, path, end):
+        def in_the_way(self, path, end):
             self.doing = self.target + path
             raise ValueError("a file and a directory at once")
 
-    def _owner(self, place):
+    def owner(self, place):
         # The package of the record that has the line there.
         for old in self.old:
             if place < old[2]:
@@ -2174,11 +2174,11 @@ class _Store:
             """
             for hit in self.hits(lines, _head("file", path)):
                 lines.seek(hit)
-                yield self._owner(hit), next(lines)[2]
+                yield self.owner(hit), next(lines)[2]
 
     # ---- what is being written
 
-    def _create(self, name, first, same=()):
+    def create(self, name, first, same=()):
         # same: lines that it may come out as; nothing is written until it differs. It is made all
         # the same: on FAT its name is in the same half of a sector then as that of the record.
         self.same = same
@@ -2187,26 +2187,26 @@ class _Store:
         self.end = 0
         self.sum = sha256()
 
-    def _put(self, *values):
+    def put(self, *values):
         # A line, if it is one that _Lines takes.
         line = _line(*values)
         if len(line) > _LINE_SIZE or line.count(b"[") > _NESTED:
             raise ValueError("the name, version or URL of %s is too long" % values[1])
-        self._add(line)
+        self.add(line)
 
-    def _add(self, data):
+    def add(self, data):
         # On FAT in batches, because it has one buffer for what is read and what is written.
         self.batch += data
         size = len(self.batch)
         if not self.fold or size >= _SECTOR:
-            self._flush(size // _SECTOR * _SECTOR if self.fold else size)
+            self.flush(size // _SECTOR * _SECTOR if self.fold else size)
 
-    def _flush(self, size):
+    def flush(self, size):
         data = self.batch[:size]
         if self.same:
             self.same.file.seek(self.end)
             if self.same.file.read(size) != data:
-                self._differs()
+                self.differs()
                 return
         else:
             self.sum.update(data)
@@ -2214,16 +2214,16 @@ class _Store:
         self.end += size
         self.batch = self.batch[size:]
 
-    def _differs(self):
+    def differs(self):
         # What was the same so far is written.
         rest = self.batch
         end = self.end
         self.same = self.batch = b""
         self.end = 0
-        self._take(0, end)
-        self._add(rest)
+        self.take(0, end)
+        self.add(rest)
 
-    def _take(self, place, stop):
+    def take(self, place, stop):
         # Copies a part of the record to the coming one.
         file = self.search.file
         while place < stop:
@@ -2232,13 +2232,13 @@ class _Store:
             if not data:
                 raise OSError(_EIO)
             place += len(data)
-            self._add(data)
+            self.add(data)
 
-    def _finish(self):
+    def finish(self):
         if self.same and (self.staged or self.end + len(self.batch) != self.same.size):
-            self._differs()
+            self.differs()
         while self.batch:
-            self._flush(len(self.batch))
+            self.flush(len(self.batch))
         out = self.out
         self.out = None
         out.close()
@@ -2253,12 +2253,12 @@ class _Store:
             return self.meta + _short(path.lower())
         return self.target + path + "~mip"
 
-    def _make_directory(self, path):
+    def make_directory(self, path):
         # For the file to be staged, and for those in the same directory that follow.
         self.directory = above = path
         while above and not _type(self.target + above):
             if _type(self._staged(above)) or _row(self.ahead, above):
-                self._in_the_way(above, b'"')
+                self.in_the_way(above, b'"')
             above = _above(above)
         if path:
             self.doing = self.target + path
@@ -2268,35 +2268,35 @@ class _Store:
             if self.fold and not _type(self.doing + up + "/.mip/room"):
                 raise ValueError("is on another disk: install there, with target=")
 
-    def _stage(self):
+    def stage(self):
         # Fetches the files of the plan that are not in place, and writes the coming record.
         missing = ""
         surplus = 0  # seconds that an answer may come late that nobody asked for
         self.number = self.later = number = 0
         self.directory = None
-        self.coming = self._plan()
-        for line in self._plan():
+        self.coming = self.plan()
+        for line in self.plan():
             if line[0] == "planned":
-                self._turn()
+                self.turn()
             elif line[0] == "dep":
-                self._put(*line)
+                self.put(*line)
             elif line[0] == "get":
                 number += 1
                 if not line[2]:
                     surplus = _SURPLUS
-                if not self._stage_file(line, number) and len(missing) < _ENTRY:
+                if not self.stage_file(line, number) and len(missing) < _ENTRY:
                     if not missing:
                         first = self.number
                     missing += " " + _shown(line[3])
         if missing:
             self.number = first
             self.doing = self.packages[first - 1][_NAMED]
-            self._stays(self.packages[first - 1], ValueError("not found:" + missing))
+            self.stays(self.packages[first - 1], ValueError("not found:" + missing))
         self.number = 0
         if isinstance(self.session, Session):
             self.session.settle(surplus)
 
-    def _turn(self):
+    def turn(self):
         # The next package.
         key, name, version, _, asked, index, _, said, _, form = self.packages[self.number]
         self.number += 1
@@ -2313,18 +2313,18 @@ class _Store:
             index = None
         elif asked and asked[0] == "#" and said:
             asked = said + asked
-        self._put("package", name, version, asked, index, *form)
+        self.put("package", name, version, asked, index, *form)
 
-    def _keep(self, gone):
+    def keep(self, gone):
         # Copies to the coming record, as they are, the packages of the old one that stay.
         for key, place, stop, line in self.old:
             if not _row(self.packages, key):
                 if key in self.staying if gone is None else key not in gone:
-                    self._take(place, stop)
+                    self.take(place, stop)
                 elif gone is None:
                     print("Removing", line[1])
 
-    def _look_ahead(self):
+    def look_ahead(self):
         # Finds out what there is of the next files, as things are, and asks for those that are
         # not in place.
         most = _SENT if _AHEAD and isinstance(self.session, Session) else 0
@@ -2347,7 +2347,7 @@ class _Store:
                     if not here:
                         here = self.sha(self.target + path)
                         if here == "":
-                            self._in_the_way(path, b"/")
+                            self.in_the_way(path, b"/")
                     if not _matches(here, wanted):
                         url = _native(_where(line, self.packages[self.later - 1]))
                         wait = not (most and self.session.send(url)) and self.ahead
@@ -2356,14 +2356,14 @@ class _Store:
                     return
                 self.ahead.append((path, early, here))
 
-    def _stage_file(self, line, number):
+    def stage_file(self, line, number):
         # Writes the line of the file to the coming record. Returns whether it was found.
         path = line[1]
         place = self.target + path
-        self._look_ahead()
+        self.look_ahead()
         _, early, here = self.ahead.pop(0)
         fits = _matches(here, line[2])
-        later = here and not fits and not early and self._comes_later(path, line[2])
+        later = here and not fits and not early and self.comes_later(path, line[2])
         if later and line[2]:
             fits = True
             here = line[2]
@@ -2377,7 +2377,7 @@ class _Store:
         if fits:
             self.doing = place
             if not later:
-                self._check(path, self._staged(path) if early else place)
+                self.check(path, self._staged(path) if early else place)
             if early:
                 self.staged = True
             elif not self.fold and _type(self._staged(path)):  # somebody has left it
@@ -2385,13 +2385,13 @@ class _Store:
                 os.remove(self.doing)
         else:
             if _above(path) != self.directory:
-                self._make_directory(_above(path))
+                self.make_directory(_above(path))
             line[3] = _where(line, self.packages[self.number - 1])
-            sha = self.attempt(self._fetch, line)
+            sha = self.attempt(self.fetch, line)
             if not sha:
                 return False
             if _ADVICE and here and here != sha and not later:
-                self._replacing(path, here, sha, early)
+                self.replacing(path, here, sha, early)
             if early:
                 here = self.sha(place)
             if sha == here or later:
@@ -2399,17 +2399,17 @@ class _Store:
             else:
                 self.staged = True
             here = sha
-        self._put("file", path, here)
+        self.put("file", path, here)
         return True
 
-    def _fetch(self, line):
+    def fetch(self, line):
         # Stages one file; returns its sha256, None when it is not found.
         stream = self.open(line[3])
         if not stream:
             return None
         path = line[1]
         staged = self._staged(path)
-        sha = self._save(stream, staged, path)
+        sha = self.save(stream, staged, path)
         if not sha.startswith(line[2] or ""):
             raise ValueError(_OTHER)
         # Without a hash it may be the page of a portal.
@@ -2417,7 +2417,7 @@ class _Store:
             with open(staged, "rb") as file:
                 if getattr(stream, "html", False) or file.read(_SECTOR).lstrip(_BLANK)[:1] == b"<":
                     raise ValueError(_PAGE)
-        self._check(path, staged)
+        self.check(path, staged)
         # The root of a FAT disk, above which it is again, has room for a number of names.
         if (
             self.fold
@@ -2428,7 +2428,7 @@ class _Store:
             open(self.target + path + "~mip", "wb").close()
         return sha
 
-    def _save(self, stream, staged, path):
+    def save(self, stream, staged, path):
         # Renames take room, too: directories of littlefs are split, those of FAT grow; and a
         # littlefs that is full damages them. (tests/store/test_fill_levels.py)
         try:
@@ -2466,14 +2466,14 @@ class _Store:
         finally:
             stream.close()
 
-    def _check(self, name, path):
+    def check(self, name, path):
         why = name.endswith(".mpy") and _unloadable(path)
         if why:
             raise ValueError("%s %s" % (name, why))
 
     if _ADVICE:
 
-        def _replacing(self, path, old, sha, staged):
+        def replacing(self, path, old, sha, staged):
             # Says whose file is replaced, or that it is not as it was installed; nothing if it is
             # the package's own. staged: `old` was staged for an earlier package.
             this = self.packages[self.number - 1]
@@ -2490,7 +2490,7 @@ class _Store:
                 what = ", which was changed"
             else:
                 # A package that came before it in this run is to have it otherwise.
-                plan = self._plan() if staged or not own else ()
+                plan = self.plan() if staged or not own else ()
                 for hit in self.hits(plan, _head("get", path)):
                     plan.seek(hit)
                     if hit < this[_PLANNED] and not _matches(sha, next(plan)[2]):
@@ -2501,10 +2501,10 @@ class _Store:
             if not known:
                 print("Replacing %s%s" % (self.target + path, what))
 
-    def _comes_later(self, path, sha):
+    def comes_later(self, path, sha):
         # The name of a later package of this run that has the file otherwise: that one's is there.
         if self.number < len(self.packages):
-            plan = self._plan()
+            plan = self.plan()
             hit = self.hits(plan, _head("get", path))[-1]
             plan.seek(hit)
             other = next(plan)[2]
@@ -2517,18 +2517,18 @@ class _Store:
 
     # ---- commit, reconcile, recovery
 
-    def _commit(self):
+    def commit(self):
         # Returns whether there is something to commit. What the renames may need is free, see
-        # _save().
-        self._finish()
+        # save().
+        self.finish()
         if self.same:
             return False
         self.doing = self.meta + "new"
         if self.sha(self.doing) != _hex(self.sum):
             raise ValueError("the disk does not keep what is written to it")
         if _UNIX and self.lock:
-            self._dropped(self._may_go)
-        self._close()
+            self.dropped(self.may_go)
+        self.close()
         self.doing = self.meta + "room"
         self.state = _COMMITTED
         try:
@@ -2540,7 +2540,7 @@ class _Store:
 
     if _ADVICE:
 
-        def _warn(self, lines, files):
+        def warn(self, lines, files):
             # Says what import takes instead of the files in lines of that kind.
             before = []
             for entry in sys.path:
@@ -2554,14 +2554,14 @@ class _Store:
             for kind, path, *_ in lines:
                 if kind == files:
                     if _twin(path):
-                        self._hidden(path, self.target + path)
+                        self.hidden(path, self.target + path)
                     path = path.split("/")[0]
                     if path != done:
                         done = path
                         for entry in before:
-                            self._hidden(path, entry + path)
+                            self.hidden(path, entry + path)
 
-        def _hidden(self, path, place):
+        def hidden(self, path, place):
             if _twin(path):
                 place = place[: place.rfind(".")]
             for end in "", ".py", ".mpy":
@@ -2572,32 +2572,32 @@ class _Store:
                         print(text % (place + end, self.target + path))
                     break
 
-    def _reconcile(self):
+    def reconcile(self):
         # Makes the disk agree with the record `new`, which becomes the record. Done again after
         # a power cut, it goes on where it was.
         self.state = _COMMITTED
         for _ in self.lines("new") if self.recovering else ():
             pass  # it is as mip wrote it
-        for kind, name, *_ in self._plan():
+        for kind, name, *_ in self.plan():
             if kind == "planned" and self.recovering:
                 self.packages.append([_key(name)])
             elif kind == "get":
-                self._settle(self._staged(name), name)
+                self.settle(self._staged(name), name)
         if self.recovering:
             self.look()
-        self._dropped(self._drop)
-        self._close()
+        self.dropped(self.drop)
+        self.close()
         self.doing = self.meta + "record"
-        self._move(self._present(self.meta + "new"), self.doing)
+        self.move(self.present(self.meta + "new"), self.doing)
         self.state = _DONE
 
-    def _dropped(self, do):
+    def dropped(self, do):
         # Calls do(path, sha256) for the files of the record that the coming one has not. What is
         # of a package that stays, is there; without packages of this run all are looked at.
         if not self.old:
             return
         new = self.lines("new")
-        plan = self._plan()
+        plan = self.plan()
         lines = self.lines()
         other = self.lines()
         for key, start, stop, line in self.old:
@@ -2616,11 +2616,11 @@ class _Store:
                         and plan
                         and not plan.has(_head("get", name), self.fold)
                     ):
-                        self._left(name, sha, other)
+                        self.left(name, sha, other)
 
-    def _settle(self, staged, path):
+    def settle(self, staged, path):
         # What was staged comes to its place.
-        staged = self._present(staged)
+        staged = self.present(staged)
         if staged:
             self.doing = self.target + path
             self.changed = True
@@ -2629,14 +2629,14 @@ class _Store:
                     _remove(self.doing + "~mip")
                 if self.recovering:
                     _make(self.doing)
-            self._move(staged, self.doing)
+            self.move(staged, self.doing)
             for module in sys.modules.values():
                 if getattr(module, "__file__", None) == self.doing:
                     self.loaded = self.doing
 
     if _UNIX:
 
-        def _may_go(self, path, sha):
+        def may_go(self, path, sha):
             # Fails where a file may not be removed.
             self.doing = self.target + path
             try:
@@ -2647,7 +2647,7 @@ class _Store:
                 if e.args[0] in _DENIED:
                     raise
 
-    def _drop(self, path, sha):
+    def drop(self, path, sha):
         # Removes a file that no package has any more.
         place = self.target + path
         here = self.sha(place)
@@ -2665,15 +2665,15 @@ class _Store:
             self.changed = True
         _prune(place, self.target)
 
-    def _present(self, path):
-        # Under which name _move() left a file: the copy is whole when it is alone. None: no more.
+    def present(self, path):
+        # Under which name move() left a file: the copy is whole when it is alone. None: no more.
         for end in "", "+", "++":
             if _type(path + end):
                 return path + end
             if not self.fold or not self.recovering:
                 break
 
-    def _move(self, name, path):
+    def move(self, name, path):
         # A power cut within a rename can leave FAT with two names for the same clusters, which
         # are free as soon as one of the names is removed. So where both may have been left,
         # there first is a copy, and then both are removed, with nothing written in between.
@@ -2689,7 +2689,7 @@ class _Store:
                 name = copy
         os.rename(name, path)
 
-    def _recover(self):
+    def recover(self):
         # Finishes a commit that was begun, clears up after a run that was not.
         name = None
         left = 0
@@ -2721,62 +2721,62 @@ class _Store:
             if e.args[0] not in _FULL:
                 raise
         _remove(self.doing)
-        for _ in self._plan():
+        for _ in self.plan():
             pass  # it is as mip wrote it
-        if self._present(self.meta + "next"):
-            self._adopt()
+        if self.present(self.meta + "next"):
+            self.adopt()
         elif (
             not _type(self.meta + "room")
-            and self._present(self.meta + "new")
-            and (self.removal or self._plan())
+            and self.present(self.meta + "new")
+            and (self.removal or self.plan())
         ):
-            self._reconcile()
-        self._close()
+            self.reconcile()
+        self.close()
         self.state = self.state or _BEGUN
-        self._clear()
+        self.clear()
         self.recovering = False
         if self.removal:
             self.look()
-            self._finish_removal()
-            self._clear()
+            self.finish_removal()
+            self.clear()
         self.changed = False  # by this call
 
     if _MANAGE:
 
-        def _adopt(self):
+        def adopt(self):
             # Finishes a commit of 1.0.0, which had staged the file N of the coming record as N.
             number = 0
             for kind, name, *_ in self.lines("next"):
                 if kind == "file":
                     number += 1
-                    self._settle(self.meta + str(number), name)
-            self._close()
+                    self.settle(self.meta + str(number), name)
+            self.close()
             # It names no package; without a plan of ours it says that `new` is committed.
             self.removal = ".rm"
             open(self.meta + self.removal, "wb").close()
             _remove(self.meta + "plan")
-            self._move(self._present(self.meta + "next"), self.meta + "new")
-            self._reconcile()
+            self.move(self.present(self.meta + "next"), self.meta + "new")
+            self.reconcile()
 
-    def _unstage(self):
+    def unstage(self):
         # Removes what was staged of the plan, and the directories that were made for it.
         self.free = None
-        for kind, path, *_ in self._plan():
+        for kind, path, *_ in self.plan():
             if kind == "get":
                 _remove(self._staged(path))
-                _remove(self.target + path + "~mip")  # what _fetch() made in the root of FAT
-        for kind, path, above, *_ in self._plan():
+                _remove(self.target + path + "~mip")  # what fetch() made in the root of FAT
+        for kind, path, above, *_ in self.plan():
             if kind == "dir":
                 _prune(self.target + path + "/", self.target + (above or ""))
 
-    def _clear(self):
+    def clear(self):
         # Removes all but the record; the reserve last, because without it what is there is
         # committed. What says that packages go stays until they are gone.
         if self.state == _DONE:
             self.removal = None
         elif self.state == _BEGUN:
-            self._unstage()
-            self._close()
+            self.unstage()
+            self.close()
         else:
             return
         _remove(self.meta + "new")
@@ -2815,17 +2815,17 @@ class _Store:
             for key in gone:
                 removal = _short(key)[:8] + removal
             if _UNIX and self.lock:
-                self._only_theirs(removal, self._may_go)
+                self.only_theirs(removal, self.may_go)
             self._open(self.meta + removal, "wb").close()
             self.removal = removal
-            return self._finish_removal()
+            return self.finish_removal()
 
-        def _finish_removal(self):
-            gone = self._only_theirs(self.removal, self._drop)
-            self._close()
+        def finish_removal(self):
+            gone = self.only_theirs(self.removal, self.drop)
+            self.close()
             return self.change((), gone)
 
-        def _only_theirs(self, removal, do):
+        def only_theirs(self, removal, do):
             # Calls do(path, sha256) for each file that only the packages to remove have, and once;
             # returns their keys.
             gone = []
@@ -2841,10 +2841,10 @@ class _Store:
                             if len(self.hits(other, _head(kind, name))) < 2:
                                 do(name, sha)
                             elif self.removal:
-                                self._left(name, sha, other)
+                                self.left(name, sha, other)
             return gone
 
-        def _left(self, path, sha, lines):
+        def left(self, path, sha, lines):
             # Says which package is left with the file of another one that goes. lines: the record.
             left = None
             here = self.sha(self.target + path)
@@ -2863,10 +2863,10 @@ class _Store:
 
     else:
 
-        def _finish_removal(self):
+        def finish_removal(self):
             raise ValueError(_WITHOUT + "uninstall(), which was interrupted")
 
-        _adopt = _finish_removal
+        adopt = finish_removal
 
 
 # ---- 6. the public verbs ---------------------------------------------------------------
@@ -3014,7 +3014,7 @@ if _VERIFY:
                         print(path, why)
                         bad.append(path)
             if _ADVICE:
-                store._warn(store.lines(), "file")
+                store.warn(store.lines(), "file")
         return bad
 
 

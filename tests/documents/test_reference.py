@@ -159,7 +159,7 @@ def test_the_files_of_mip():
     """Every file that mip has in .mip/ has a row, and every row is of one that it can have."""
     names = set()
     for node in ast.walk(LIBRARY):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lines", "_create"):
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("lines", "create"):
             names |= {arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant)}
         elif isinstance(node, ast.BinOp) and getattr(node.left, "attr", "") == "meta":
             names |= {node.right.value} if isinstance(node.right, ast.Constant) else set()

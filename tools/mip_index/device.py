@@ -190,7 +190,7 @@ def source_url(source: str, document: str, ref: str | None) -> str:
 
     Raises PublishError for one that names no file.
     """
-    return str(mip._Store._source(None, _row(document, ref), source))
+    return str(mip._Store.source(None, _row(document, ref), source))
 
 
 @refusals()
@@ -203,11 +203,11 @@ def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[st
     # In the place of a _Store: takes what is asked for, and nothing else.
     taker = types.SimpleNamespace(
         deps=0,
-        _need=lambda *need: needs.append(need),
-        _put=lambda *values: None,
-        _plain=lambda *of: None,
+        need=lambda *need: needs.append(need),
+        put=lambda *values: None,
+        plain=lambda *of: None,
     )
-    mip._Store._dep(taker, _row(document, ref), entry[0], (*entry, None)[1])
+    mip._Store.dep(taker, _row(document, ref), entry[0], (*entry, None)[1])
     name, version, _ = needs[0]
     return name, _ref(version)
 
@@ -393,7 +393,7 @@ class _Run(mip._Store):  # type: ignore[name-defined,misc]
         super().__init__(target, True)
         self.contents: dict[str, bytes] = {}
         self.native = native
-        self.plain = plain
+        self.leaves_out = plain
         self.skipped: list[str] = []
         self.depends = ""  # what depends on the board
 
@@ -402,31 +402,31 @@ class _Run(mip._Store):  # type: ignore[name-defined,misc]
             self._depends(url)
         return super().open(url)
 
-    def _entry(self, package: list[Any], entry: tuple[Any, ...]) -> Any:
+    def entry(self, package: list[Any], entry: tuple[Any, ...]) -> Any:
         value = entry[2] if isinstance(entry[2], list) and entry[1] != "deps" else []
         some = any(isinstance(each, int) for each in value[2:3])
         filled = any(place in str(value[1:2]) for place in PLACEHOLDERS)
-        if self.plain and (some or filled):
+        if self.leaves_out and (some or filled):
             self.skipped.append(value[0])
             return True
         if some and not self.native:
             self._depends(value[0])
-        return super()._entry(package, entry)
+        return super().entry(package, entry)
 
     def _depends(self, what: str) -> None:
         self.depends = f"{what} depends on the board"
         raise ValueError(self.depends)
 
-    def _fetch(self, line: list[Any]) -> Any:
-        sha = super()._fetch(line)
+    def fetch(self, line: list[Any]) -> Any:
+        sha = super().fetch(line)
         if sha:
             self.contents[sha] = Path(self._staged(line[1])).read_bytes()
         return sha
 
-    def _check(self, name: str, path: str) -> None:
+    def check(self, name: str, path: str) -> None:
         """Take bytecode for any board, unless it is for one: what loads it is not this one."""
         if self.native:
-            super()._check(name, path)
+            super().check(name, path)
 
 
 def install(
