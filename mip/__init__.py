@@ -261,12 +261,12 @@ class _Connection:
         except OSError as e:
             if e.args[0] not in _UNDER_WAY:
                 raise
-            self._until(_POLLOUT)
+            self.until(_POLLOUT)
         # What went wrong is told by the first read; and a server does not speak first.
         if self.poll and sock.readinto(bytearray(1)) is not None:
             raise OSError(_ECONNRESET)
 
-    def _until(self, mode):
+    def until(self, mode):
         # Until the socket is ready, with limits for silence and for slowness.
         late = 4 * self.timeout + self.got // _RATE
         late -= time.ticks_diff(time.ticks_ms(), self.start) // 1000
@@ -285,13 +285,13 @@ class _Connection:
             except OSError:
                 return 0
 
-    def _line(self):
+    def line(self):
         # The next line; of one that is too long only what is before a colon.
         line = part = b""
         while part[-1:] != b"\n":
             part = self.stream.readline(_PART)
             if part is None:
-                self._until(_POLLIN)
+                self.until(_POLLIN)
                 part = b""
                 continue
             self.room -= len(part)
@@ -321,7 +321,7 @@ class _Connection:
             if self.sent.pop(0) != _mark(path):
                 raise OSError(_ECONNRESET)
             while self.status_code < 200:  # 1xx: the answer is yet to come
-                self._answer()
+                self.answer()
             return True
         except BaseException as e:  # nobody goes on reading in the middle of a head
             self.drop()
@@ -341,16 +341,16 @@ class _Connection:
             if n:
                 data = data[n:]
             elif n is None:  # the first write of TLS is a handshake, which mostly reads
-                self._until(_POLLOUT if self.keep or self.stream is self.sock else _POLLIN)
+                self.until(_POLLOUT if self.keep or self.stream is self.sock else _POLLIN)
             else:
                 raise OSError(_ECONNRESET)
 
-    def _answer(self):
+    def answer(self):
         self.location = None
         self.left = None  # bytes left of the body or the chunk; None: until the connection ends
         self.chunked = self.html = False
         self.wait = 0  # seconds, for a Retry-After
-        line = self._line()
+        line = self.line()
         try:
             version, code = line.split()[:2]
             if version[:7] != b"HTTP/1.":
@@ -358,11 +358,11 @@ class _Connection:
             self.keep = version[7:] != b"0"
             self.status_code = _number(code, 10)
             while True:
-                line = self._line()
+                line = self.line()
                 if not line.strip():
                     break
                 name, value = line.split(b":", 1)
-                self._header(name.lower(), value.strip())
+                self.header(name.lower(), value.strip())
         except ValueError:
             raise ValueError("not HTTP: %s" % line)
         if self.status_code in (204, 304):  # they have no body, whatever the head says
@@ -371,7 +371,7 @@ class _Connection:
         elif self.chunked:
             self.left = 0
 
-    def _header(self, name, value):
+    def header(self, name, value):
         if name == b"location":
             self.location = value.decode()
             return
@@ -400,9 +400,9 @@ class _Connection:
         if self.chunked and not self.left:
             # The head of a chunk; the last one is empty and followed by trailers.
             self.room = _HEAD
-            self.left = _number(self._line().split(b";")[0].strip().lower(), 16)
+            self.left = _number(self.line().split(b";")[0].strip().lower(), 16)
             while not self.left and self.chunked:
-                self.chunked = self._line() != b"\r\n"
+                self.chunked = self.line() != b"\r\n"
         if self.left == 0:
             return 0
         size = len(buf)
@@ -412,13 +412,13 @@ class _Connection:
             n = self.stream.readinto(buf, size)
             if n is not None:
                 break
-            self._until(_POLLIN)
+            self.until(_POLLIN)
         self.got += n
         if self.left is not None:
             if not n:
                 raise OSError(_ECONNRESET, "%d of %d bytes" % (self.got, self.got + self.left))
             self.left -= n
-            if self.chunked and not self.left and self._line() != b"\r\n":
+            if self.chunked and not self.left and self.line() != b"\r\n":
                 raise ValueError("bad chunk")
         return n
 
