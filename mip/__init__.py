@@ -1760,8 +1760,8 @@ class _Store:
                 if _key(name) not in self.staying:
                     self.need(name, version, None)
             while self.number < len(self.packages) and not self.again:
+                package = self.packages[self.number]
                 self.number += 1
-                package = self.packages[self.number - 1]
                 try:
                     self.package(package)
                 except (OSError, ValueError) as e:
@@ -2198,8 +2198,10 @@ class _Store:
         # On FAT in batches, because it has one buffer for what is read and what is written.
         self.batch += data
         size = len(self.batch)
-        if not self.fold or size >= _SECTOR:
-            self.flush(size // _SECTOR * _SECTOR if self.fold else size)
+        if self.fold:
+            size -= size % _SECTOR
+        if size:
+            self.flush(size)
 
     def flush(self, size):
         data = self.batch[:size]
