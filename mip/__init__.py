@@ -288,7 +288,7 @@ class _Connection:
     def line(self):
         # The next line; of one that is too long only what is before a colon.
         line = part = b""
-        while part[-1:] != b"\n":
+        while not part.endswith(b"\n"):
             part = self.stream.readline(_PART)
             if part is None:
                 self.until(_POLLIN)
@@ -353,7 +353,7 @@ class _Connection:
         line = self.line()
         try:
             version, code = line.split()[:2]
-            if version[:7] != b"HTTP/1.":
+            if not version.startswith(b"HTTP/1."):
                 raise ValueError
             self.keep = version[7:] != b"0"
             self.status_code = _number(code, 10)
@@ -382,7 +382,7 @@ class _Connection:
                 raise ValueError
             self.left = size
         elif name == b"content-type":
-            self.html = low[:9] == b"text/html"
+            self.html = low.startswith(b"text/html")
         elif name == b"connection":
             self.keep = b"close" not in low
         elif name == b"retry-after":
@@ -450,7 +450,7 @@ def _certificates(path):
         for line in file:
             if b"-END CERT" in line:
                 yield a2b_base64(text)
-            text = b"" if line[:1] == b"-" else text + line
+            text = b"" if line.startswith(b"-") else text + line
 
 
 def _escaped(url):
@@ -477,7 +477,7 @@ def _split(url):
         raise ValueError(_NEITHER)
     if place.endswith(":443" if place.startswith("https:") else ":80"):
         place = place[: place.rfind(":")]
-    return place, path if path[:1] == "/" else "/" + path
+    return place, path if path.startswith("/") else "/" + path
 
 
 class Session:
@@ -957,9 +957,9 @@ def _join(base, url):
     root = 3 if "//" in base else 2 if ":" in base else 0  # parts that name a host or repository
     if ":" in path.split("/")[0]:
         return url
-    if path[:2] == "//":
+    if path.startswith("//"):
         return parts[0] + url
-    if path[:1] == "/":
+    if path.startswith("/"):
         return "/".join(parts[:root]) + url
     if path:
         del parts[max(root, len(parts) - 1) :]
@@ -1034,7 +1034,11 @@ class _Lines:
             return json.loads(text)
         try:
             # Up to 1.25 json.loads() does without the bracket at the end; those within take RAM.
-            if text[:2] != b'["' or text[-2:] != b"]\n" or text.count(b"[") > _NESTED:
+            if (
+                not text.startswith(b'["')
+                or not text.endswith(b"]\n")
+                or text.count(b"[") > _NESTED
+            ):
                 raise ValueError
             line = json.loads(text)
             kind = line[0]
@@ -1224,7 +1228,7 @@ if _ADVICE:
                 return "the connection broke (%s)" % ": ".join(map(str, error.args))
         elif not isinstance(error, ValueError):  # of a session
             text = "in session, idle or an argument: %s %s" % (type(error).__name__, text)
-        if text[:8] == "The cert" or code == -9984:  # mbedtls has checked one
+        if text.startswith("The cert") or code == -9984:  # mbedtls has checked one
             text = "the server is not to be trusted: " + text
             year = time.gmtime()[0]
             if year < _YEAR:
@@ -2090,7 +2094,7 @@ class _Store:
 
         def plain(self, package, url, sha):
             # Says that something is neither protected on its way nor checked when it comes.
-            if not sha and url[:5] == "http:" and package[_FOUND][:5] != "http:":
+            if not sha and url.startswith("http:") and not package[_FOUND].startswith("http:"):
                 print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
     def dep(self, package, name, version):
@@ -2417,7 +2421,9 @@ class _Store:
         # Without a hash it may be the page of a portal.
         if not line[2] and _twin(path):
             with open(staged, "rb") as file:
-                if getattr(stream, "html", False) or file.read(_SECTOR).lstrip(_BLANK)[:1] == b"<":
+                if getattr(stream, "html", False) or file.read(_SECTOR).lstrip(_BLANK).startswith(
+                    b"<"
+                ):
                     raise ValueError(_PAGE)
         self.check(path, staged)
         # The root of a FAT disk, above which it is again, has room for a number of names.
