@@ -1395,14 +1395,14 @@ class _Store:
         self.new = new
         self.fold = self.recovering = self.recovered = False
         self.changed = self.staged = self.as_recorded = False
-        self.with_deps = True
+        self.deps = True  # whether what a package needs is wanted, too
         self.state = 0
         # Resolving. upgrading: whether packages that are not needed any more go. again: whether
         # it begins anew; first: whether it has not yet. directory: of the last file. dirs:
-        # directories that are missing; count: files; deps: dependencies of a package.
+        # directories that are missing; count: files.
         self.upgrading = self.again = self.first = False
         self.directory = None
-        self.dirs = self.count = self.deps = 0
+        self.dirs = self.count = 0
         # What is being written, plan or new: the file, what is yet to be written, how many bytes
         # were, and their sha256; same: the lines of the record, as long as `new` is as they are.
         self.out = self.sum = self.same = None
@@ -1828,7 +1828,7 @@ class _Store:
 
     def need(self, name, version, asker):
         # Takes note of what the user, None, or the package with the key `asker` asks for.
-        if asker and not self.with_deps:
+        if asker and not self.deps:
             return
         key = _key(name)
         query = name[len(_shown(name)) :]
@@ -2032,10 +2032,13 @@ class _Store:
             version = package[_VERSION] or _LATEST
             print("Installing %s (%s) to %s" % (package[_NAMED], version, self.target))
             self.forget([package[_KEYED]], ())
-            self.deps = 0
+            deps = 0
             empty = 1  # 2: for this firmware; 0: not at all
             sha = sha256()
             for entry in _entries(stream, self.buf, sha=sha):
+                deps += entry[1] == "deps"
+                if deps > _PACKAGES:
+                    raise ValueError("more than %d packages" % _PACKAGES)
                 if self.entry(package, entry):
                     empty = 0
                 elif empty and entry[0]:
@@ -2098,9 +2101,6 @@ class _Store:
                 print("%s: http, without a hash: anyone on the way may change it" % _shown(url))
 
     def dep(self, package, name, version):
-        self.deps += 1
-        if self.deps > _PACKAGES:
-            raise ValueError("more than %d packages" % _PACKAGES)
         name, own = _parse(name, version)
         # A path, or a file, is that of the package.json, not one of the board.
         if ":" not in name and _is_place(name):
@@ -2912,7 +2912,7 @@ def install(package, index=None, target=None, version=None, mpy=True, session=No
     """
     with _Store(target, True) as store:
         store.connect(index, mpy, session)
-        store.with_deps = deps
+        store.deps = deps
         store.look()
         return store.change(_pairs(package, version), ())
 

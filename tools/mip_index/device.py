@@ -202,7 +202,6 @@ def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[st
     needs: list[tuple[Any, ...]] = []
     # In the place of a _Store: takes what is asked for, and nothing else.
     taker = types.SimpleNamespace(
-        deps=0,
         need=lambda *need: needs.append(need),
         put=lambda *values: None,
         plain=lambda *of: None,
