@@ -179,18 +179,18 @@ def _rest():
             raise
 
 
-def _wait(seconds, poll=None):
-    """Waits so long, or until what `poll` looks after is ready: returns whether it is.
+def _wait(timeout, poll=None):
+    """Waits `timeout` seconds, or until what `poll` looks after is ready: returns whether it is.
 
     All waiting is done here, in slices of a second at most.
     """
-    while seconds > 0:
-        part = min(seconds, 1)
+    while timeout > 0:
+        part = min(timeout, 1)
         ready = poll.poll(int(part * 1000)) if poll else time.sleep(part)
         _rest()
         if ready:
             return True
-        seconds -= part
+        timeout -= part
     return False
 
 
@@ -538,10 +538,10 @@ class Session:
                     raise
                 return False
 
-    def settle(self, seconds):
+    def settle(self, timeout):
         """Raises ValueError when a server has sent more than it was asked for, or does so soon."""
-        if seconds:
-            _wait(seconds)
+        if timeout:
+            _wait(timeout)
         for link in self.links:
             if not link.sent and link.heard():
                 raise ValueError("%s sends what nobody asked for" % link.place)
