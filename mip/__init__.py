@@ -1383,8 +1383,9 @@ class _Store:
         # What is there of the next files: the path, the sha256 of what was staged for an earlier
         # package, that of what is there, None for nothing.
         self.ahead = []
-        # All attributes are made here, when little else is in RAM: a table that grows is there
-        # twice, and in one piece.
+        # Attributes are made here, when little else is in RAM: a table that grows is there twice,
+        # and in one piece. With these 38 it has room for 47, so six are made where they are set
+        # before they are read: dirs, count, sum, coming, later, block.
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
         # session. fold: whether letter case is folded. recovered: whether an uninstall was
@@ -1402,17 +1403,16 @@ class _Store:
         # directories that are missing; count: files.
         self.upgrading = self.again = self.first = False
         self.directory = None
-        self.dirs = self.count = 0
         # What is being written, plan or new: the file, what is yet to be written, how many bytes
         # were, and their sha256; same: the lines of the record, as long as `new` is as they are.
-        self.out = self.sum = self.same = None
+        self.out = self.same = None
         self.batch = b""
         self.end = 0
         # Staging. coming: where the plan goes on behind the files ahead. later, number: packages
         # that have begun there, and in the plan. search: the record. free: bytes of the disk;
         # block: of one of its blocks.
-        self.coming = self.free = None
-        self.later = self.number = self.block = 0
+        self.free = None
+        self.number = 0
         self.search = ()
 
     def __enter__(self):
