@@ -157,8 +157,7 @@ _WITHOUT = const("this mip was built without ")
 if not (_SEARCH and _VERIFY and _MANAGE):
 
     def __getattr__(name):
-        gone = name in ("search", "verify", "list", "upgrade", "uninstall")
-        raise AttributeError((_WITHOUT if gone else "") + name)
+        raise AttributeError(_WITHOUT + name)
 
 
 # ---- 2. the HTTP session ---------------------------------------------------------------
@@ -480,6 +479,44 @@ def _split(url):
     return place, path if path.startswith("/") else "/" + path
 
 
+def _context(cafile):
+    """What wraps sockets in TLS; `cafile` has to vouch for the servers, if there is one.
+
+    Raises ValueError where that cannot be.
+    """
+    # `tls` came with MicroPython 1.23, SSLContext with 1.21; axTLS cannot check.
+    try:
+        import tls
+    except ImportError:
+        try:
+            import ssl as tls
+        except ImportError:
+            raise ValueError("this firmware has no TLS")
+    context = tls
+    if hasattr(tls, "SSLContext"):
+        context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    if not cafile:
+        if hasattr(context, "verify_mode"):
+            context.verify_mode = _CERT_NONE
+        return context
+    if not hasattr(context, "load_verify_locations"):
+        raise ValueError("this firmware cannot check a server")
+    why = "no certificate in it"
+    try:
+        for der in _certificates(cafile):
+            why = None
+            try:
+                context.load_verify_locations(cadata=der)
+            except TypeError:  # from 1.23 on it takes no names
+                context.load_verify_locations(der)
+    except (OSError, ValueError) as e:
+        why = e
+    if why:
+        raise ValueError("%s: %s" % (cafile, why))
+    context.verify_mode = _CERT_REQUIRED
+    return context
+
+
 class Session:
     """Fetches URLs over two kept connections at most, with the interface of `requests`.
 
@@ -622,24 +659,9 @@ class Session:
         raise trouble
 
     def _secure(self, sock, name, poll):
-        # `tls` came with MicroPython 1.23, SSLContext with 1.21; axTLS cannot check.
-        try:
-            import tls
-        except ImportError:
-            try:
-                import ssl as tls
-            except ImportError:
-                raise ValueError("this firmware has no TLS")
+        if not self.context:
+            self.context = _context(self.cafile)
         context = self.context
-        if not context:
-            context = tls
-            if hasattr(tls, "SSLContext"):
-                context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-            if self.cafile:
-                self._trust(context)
-            elif hasattr(context, "verify_mode"):
-                context.verify_mode = _CERT_NONE
-            self.context = context
         self.unchecked = not self.cafile
         if poll and hasattr(context, "load_verify_locations"):
             # Only mbedtls can do the handshake in parts, with the first request.
@@ -650,24 +672,6 @@ class Session:
         if poll:
             stream.setblocking(False)
         return stream
-
-    def _trust(self, context):
-        # The servers that a certificate of the file vouches for.
-        if not hasattr(context, "load_verify_locations"):
-            raise ValueError("this firmware cannot check a server")
-        why = "no certificate in it"
-        try:
-            for der in _certificates(self.cafile):
-                why = None
-                try:
-                    context.load_verify_locations(cadata=der)
-                except TypeError:  # from 1.23 on it takes no names
-                    context.load_verify_locations(der)
-        except (OSError, ValueError) as e:
-            why = e
-        if why:
-            raise ValueError("%s: %s" % (self.cafile, why))
-        context.verify_mode = _CERT_REQUIRED
 
 
 # ---- 3. the streaming JSON reader ------------------------------------------------------
@@ -981,6 +985,21 @@ def _url(name, ref):
         raise ValueError("%s names no file: a repository is %s:ORG/REPO" % (name, forge))
     ref = (ref or "HEAD").replace("#", "%23")
     return _FORGES[forge].format("/".join(parts[:2]), parts[2], ref)
+
+
+def _source(base, ref, url):
+    """The URL of a file that is listed as `url` in the package.json `base`, which is of `ref`."""
+    full = _join(base, url)
+    if not _same(full, base):
+        ref = None
+    if _repository(url) and "@" in url:
+        full, ref = url.split("@", 1)
+    return _url(full, _pinned(ref))
+
+
+def _located(name, base):
+    """The name of a package; where it is a path, that is relative to `base`."""
+    return _directory(_join(base, name)) if ":" not in name and _is_place(name) else name
 
 
 def _line(*values):
@@ -2087,7 +2106,7 @@ class _Store:
             self.file(value[0], value[1].lower(), None)
         else:
             url, sha = _unpin(value[1])
-            url = self.source(package, url)
+            url = _source(package[_FOUND], package[_VERSION], url)
             if _ADVICE:
                 self.plain(package, url, sha)
             self.file(value[0], sha, url)
@@ -2103,8 +2122,7 @@ class _Store:
     def dep(self, package, name, version):
         name, own = _parse(name, version)
         # A path, or a file, is that of the package.json, not one of the board.
-        if ":" not in name and _is_place(name):
-            name = _directory(_join(package[_FOUND], name))
+        name = _located(name, package[_FOUND])
         # A ref belongs to its repository.
         if version is None and not own and _same(name, package[_FOUND]):
             own = package[_VERSION]
@@ -2112,14 +2130,6 @@ class _Store:
             self.plain(package, name, _unpin(own)[1])
         self.put("dep", _shown(name), own)
         self.need(name, own, package[_KEYED])
-
-    def source(self, package, url):
-        # The URL of a file that is listed in a package.json.
-        full = _join(package[_FOUND], url)
-        ref = package[_VERSION] if _same(full, package[_FOUND]) else None
-        if _repository(url) and "@" in url:
-            full, ref = url.split("@", 1)
-        return _url(full, _pinned(ref))
 
     def file(self, path, hash, url):
         # Writes the line of a file, and before it that of its directory, if it is to be made.
@@ -2888,15 +2898,13 @@ def _pairs(package, version=None):
             name, ref = _parse(text, version)
         except ValueError as e:
             raise InstallError(e.args[0])
-        if ":" not in name and _is_place(name):
-            place = _directory(_join(os.getcwd().rstrip("/") + "/", name)) or "/"
-            if name[0] not in "./" and name.count("/") == 1 and not _type(place):
-                name = _shown(name)
-                raise InstallError(
-                    "there is no directory %s; a repository is github:%s" % (name, name)
-                )
-            name = place
-        pairs.append((name, ref))
+        place = _located(name, os.getcwd().rstrip("/") + "/") or "/"
+        if place != name and name[0] not in "./" and name.count("/") == 1 and not _type(place):
+            name = _shown(name)
+            raise InstallError(
+                "there is no directory %s; a repository is github:%s" % (name, name)
+            )
+        pairs.append((place, ref))
     return pairs
 
 

@@ -51,7 +51,7 @@ def _session(headers, cafile):
 
     def show():
         # What has come of an answer, and of how much where that is known.
-        answer = session.answer
+        answer = getattr(session, "answer", None)  # the small mip does not say
         text = ""
         if answer and answer.stream and answer.left != 0:
             text = "%d bytes" % answer.got

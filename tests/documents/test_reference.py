@@ -6,6 +6,7 @@ import re
 import pytest
 import size
 from decided import Decided
+from folders import ROOT
 from pages import blocks, shows
 from test_docs import internet, page, site  # noqa: F401  (fixtures)
 
@@ -17,6 +18,7 @@ LIBRARY = Decided({f"_{word.upper()}": True for word in size.switches()}).visit(
     ast.parse(page("mip/__init__.py"))
 )
 COMMAND_LINE = ast.parse(page("mip/__main__.py"))
+SMALL = ast.parse((ROOT / "small.py").read_text(encoding="utf-8"))
 
 
 def section(title):
@@ -247,6 +249,7 @@ NOT_MESSAGES = {
     "branch tag ": "parts of URLs",
     ".zip ": "how names of archives end",
     "HTTP/1.1\r\n": "what is sent",
+    " HTTP/1.1\r\n": "the same, of the small mip",
     "wait": "an attribute",
     "the user": "who asks for a version",
     " index cafile ": "names of options",
@@ -309,7 +312,9 @@ def messages():
     return found
 
 
-@pytest.mark.parametrize("tree", [SOURCE, COMMAND_LINE], ids=["library", "command line"])
+@pytest.mark.parametrize(
+    "tree", [SOURCE, COMMAND_LINE, SMALL], ids=["library", "command line", "small"]
+)
 def test_every_message_is_explained(tree):
     """Every text that the code raises or prints is in a row."""
     cells = [row[0] for row in rows(section("Messages"))]
@@ -327,7 +332,7 @@ def test_every_explained_message_exists():
     """Every part of a message in the reference is a part of a text in the code."""
     known = [
         node.value
-        for tree in (SOURCE, COMMAND_LINE)
+        for tree in (SOURCE, COMMAND_LINE, SMALL)
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]
@@ -341,7 +346,7 @@ def test_every_explained_message_exists():
 
 def test_what_is_no_message():
     """The exceptions above are texts in the code."""
-    found = [*texts(LIBRARY), *texts(COMMAND_LINE)]
+    found = [*texts(LIBRARY), *texts(COMMAND_LINE), *texts(SMALL)]
     unused = {
         start for start in NOT_MESSAGES if not any(map(lambda t: t.startswith(start), found))
     }

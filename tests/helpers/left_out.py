@@ -1,7 +1,8 @@
 """The tests that are about what a build can do without, by the switches of mip/__init__.py.
 
 MIP_WITHOUT="search native" ./tools/test tries a build without these. Skipped is what is said here
-of them, and what calls a verb that is not there; all other tests pass.
+of them, and what calls a verb that is not there; all other tests pass. With "all", the small mip,
+only SMALL is tried: it has tests of its own.
 """
 
 import os
@@ -136,6 +137,19 @@ TESTS = {
 }
 
 
+# What holds for the small mip, too: patterns, as above.
+SMALL = (
+    "boards/test_freeze.py",
+    "boards/test_small.py",
+    "boards/test_switches.py",
+    "network/test_network_faults.py::test_a_connection_cut_after_any_byte[*-for ever]",
+    "documents/test_package_management.py",
+    "store/test_disk_errors.py::test_an_error_at_every_call[*-install]",
+    "store/test_power_cuts.py::test_a_power_cut[install*]",
+    "store/test_power_cuts.py::test_a_power_cut_during_recovery[install*]",
+)
+
+
 def _fits(pattern, test):
     text = re.escape(f"tests/{pattern}").replace(r"\*", ".*")
     return re.fullmatch(f"{text}((::|\\[).*)?", test, re.DOTALL) is not None
@@ -146,6 +160,9 @@ def why(test, without):
 
     test: its id. without: the names of the switches, or "all", with spaces between them.
     """
+    if "all" in without.split():
+        tried = any(_fits(pattern, test) for pattern in SMALL)
+        return None if tried else "the small mip has tests of its own: boards/test_small.py"
     for switch, tests in TESTS.items():
         for pattern, reason in tests.items():
             if _off(switch, without) and _fits(pattern, test):

@@ -569,6 +569,8 @@ def test_ram_on_32_bits(output, found):
         assert 0 < side["kept"] < side["import"] <= side["few"] <= side["many"]
     assert compiled["import"] < source["import"]
     assert [row["upstream"] for row in part["rows"]] == [None, None]
+    assert 0 < part["small"]["kept"] < compiled["kept"]
+    assert f"loaded from .mpy: kept {part['small']['kept']:,}, " in text
     assert all(cell["ours"] > 0 for cell in part["cells"])
     assert f"| .mpy | {compiled['kept']:,} | not measured | {compiled['import']:,} | " in text
 

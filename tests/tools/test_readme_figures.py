@@ -58,6 +58,7 @@ FOUND = {
             }
             for n, loaded in ((9, "source"), (1, ".mpy"))
         ],
+        "small": {"kept": 4, "few": 5, "many": 6},
         "cells": [
             {"files": 1000, "ours": 1, "upstream": 2},
             {"files": 10, "ours": 700, "upstream": 70},
@@ -92,7 +93,7 @@ FOUND = {
     },
     "builds": {
         "rows": [
-            {"without": "all", "frozen": {"kept": 1, "install": 2, "flash": 3}},
+            {"without": "all", "bytes": 9, "frozen": {"kept": 1, "install": 2, "flash": 3}},
             {"without": "", "frozen": {"kept": 5100, "install": 10500, "flash": 46000}},
         ]
     },
@@ -135,6 +136,8 @@ def test_the_figures():
         *("1,000 bytes", "3,008 bytes"),
         *("0.65 s", "11 s", "9.3 s", "2.9 s"),
         *("5,100 bytes", "10,500 bytes", "46,000 bytes"),
+        *("1 bytes", "2 bytes", "3 bytes"),
+        *("4 bytes", "5 bytes", "9 bytes"),
     ]
 
 

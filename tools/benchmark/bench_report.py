@@ -473,6 +473,10 @@ def wasm_table(found):
     head = [f"{noun}, {name}" for noun in nouns for name in ("ours", "upstream")]
     yield from table(["", *head], rows)
     yield ""
+    pairs = zip(nouns, keys, strict=True)
+    small = ", ".join(f"{noun} {found['small'][key]:,}" for noun, key in pairs)
+    yield f"The small mip, loaded from .mpy: {small}. A package.json is in RAM there as a whole."
+    yield ""
     rows = [
         [
             f"{plural(cell['files'])}, free heap",

@@ -14,6 +14,7 @@ from typing import Any
 import bench_device
 import bench_node
 import bench_site
+import size
 from bench_device import BenchError
 from bench_report import WASM_FILES, plural, ratio
 
@@ -141,7 +142,7 @@ class Runner:
 
     def steps(self, package: bench_site.Package) -> tuple[str, ...]:
         """Return the programs that import a mip and install a package."""
-        session = ", session=board" if self.name == "ours" else ""
+        session = "" if self.name == "upstream" else ", session=board"
         install = INSTALL.format(
             name=package.name, index="http://index", target=TARGET, session=session
         )
@@ -234,6 +235,10 @@ def measure(
             row[runner.name] = _side(runner, form, packages, step, sure)
             say(f"wasm, {form}: {runner.name} {_told(row[runner.name], files)}")
         rows.append(row)
+    small = Runner(bench.place, "small", {".mpy": bench.place / "wasm-small"})
+    size.compile_modules(bench.place / "wasm-small", without="all")
+    alone = _side(small, ".mpy", packages, step, sure)
+    say(f"wasm, .mpy: small {_told(alone, files)}")
     cells = []
     for number, package in enumerate(packages):
         values = {
@@ -253,6 +258,7 @@ def measure(
         "sure": sure,
         "measured": upstream.modules["source"] is not None,
         "rows": rows,
+        "small": alone,
         "cells": cells,
     }
 

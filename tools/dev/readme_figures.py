@@ -150,16 +150,35 @@ FIGURES = {
 }
 
 
-def _frozen(key):
-    """What the whole mip takes that is frozen into firmware for 32 bits."""
+def _frozen(key, without=""):
+    """What a build takes that is frozen into firmware for 32 bits."""
 
     def figure(found):
         for row in found["builds"]["rows"]:
-            if not row["without"] and row["frozen"]:
+            if row["without"] == without and row["frozen"]:
                 return _bytes(row["frozen"][key])
         raise FigureError("nothing was measured of a mip that is frozen in")
 
     return figure
+
+
+def _small(key):
+    """What the small mip takes on 32 bits that is loaded."""
+
+    def figure(found):
+        if not found["wasm"].get("small"):
+            raise FigureError("no RAM was measured on 32 bits for the small mip")
+        return _bytes(found["wasm"]["small"][key])
+
+    return figure
+
+
+def _small_library(found):
+    """The bytes of the small mip."""
+    for row in found["builds"]["rows"]:
+        if row["without"] == "all":
+            return _bytes(row["bytes"])
+    raise FigureError("the small mip was not measured")
 
 
 # Each is there once: whole commands, and what is measured of ours alone.
@@ -167,6 +186,12 @@ SINGLE = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremot
     "frozen-kept": _frozen("kept"),
     "frozen-few": _frozen("install"),
     "frozen-flash": _frozen("flash"),
+    "small-frozen-kept": _frozen("kept", "all"),
+    "small-frozen-few": _frozen("install", "all"),
+    "small-frozen-flash": _frozen("flash", "all"),
+    "small-kept": _small("kept"),
+    "small-few": _small("few"),
+    "small-library": _small_library,
 }
 
 

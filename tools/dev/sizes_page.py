@@ -32,9 +32,10 @@ connections.
 ## The menu
 
 Each row between the first and the last is a part that `without=` can leave out. In a manifest it
-takes these words, or `"all"`: [firmware.md](firmware.md#what-a-build-can-do-without) shows how.
-They are the switches at the top of `mip/__init__.py`. Code that is left out takes no space. A verb
-that was left out raises an error that says so.
+takes these words: [firmware.md](firmware.md#what-a-build-can-do-without) shows how. They are the
+switches at the top of `mip/__init__.py`. Code that is left out takes no space. A verb that was
+left out raises an error that says so. `without="all"` leaves out all of them and more: it is the
+[small mip](#the-small-mip).
 
 | without | what is left out | bytes | flash, frozen | RAM, frozen | RAM, loaded, 64-bit |
 | --- | --- | ---: | ---: | ---: | ---: |
@@ -49,14 +50,33 @@ bits it is about four fifths of that.
 - The tests try `whole` with every fault of disk and network. They try `all`, and some switches in
   each run, with power cuts, cut connections, and every call of MicroPython's documentation.
 - Every build reads the record of every other.
-- `all` still installs from every source, all or nothing, checks hashes, keeps the record, and
-  recovers from power cuts. Another build can list, verify and upgrade what it has installed.
 - Without `pages`, capitals as in `GitHub:` are not understood either, and a wrong prefix is a URL.
 - Without `advice` an error has the type and the number that Python gives it, and does not name the
   package: `https://raw.githubusercontent.com/ORG/REPO/HEAD/package.json: OSError -2` in place of
   `github:ORG/REPO: https://...: the host is not known: is the board online?`. A full disk is
   `OSError 28`.
 - Certificates, FAT and pins by hash have no switch: they save little.
+
+## The small mip
+
+`without="all"` is another program: [small.py](../small.py), with functions of `mip/__init__.py`.
+It installs from every source, all or nothing, checks hashes and servers, keeps the record, and
+recovers from power cuts and from errors of the disk. Another build can list, verify and upgrade
+what it has installed, and each finishes what the other has committed. It does without this, too:
+
+- RAM that does not grow: a package.json is in RAM as a whole, twice for a moment.
+- Time in proportion: an upgrade reads the new record once for each file of the old one.
+- Versions that come late: when `x` has been taken at its latest version and something needs
+  `x@1.0`, it refuses. Name that first: `mip.install(["x@1.0", "y"])`. What you pinned in an
+  earlier call holds; what other installed packages need is not looked at.
+- Room that is counted before it is used: on a full disk an install can stop after its commit. The
+  next call finishes it when there is room.
+- A second connection, the second address of a host, and limits for a server that is slow but not
+  silent.
+- A look at what a server sends without a hash, such as the page of a captive portal in place of a
+  module. Use hashes, as every index does.
+- Headers for plain HTTP, and progress at a terminal.
+- Refusing a package.json that lists nothing, and on FAT a disk that is mounted below the target.
 
 ## Which build for which board
 
@@ -126,7 +146,7 @@ def menu():
             cells = [whole - library, *saved]
             yield word, says[word], *(f"\N{MINUS SIGN}{cell:,}" if cell else "0" for cell in cells)
         else:
-            name, what = ("`all`", "all of the above") if word else ("whole", "nothing")
+            name, what = ("`all`", "all of the above, and more") if word else ("whole", "nothing")
             yield name, what, *(f"{cell:,}" for cell in (library, *found))
 
 

@@ -397,7 +397,20 @@ class Host:
         os.rename(self.path + old, self.path + new)
 
 
-class _HostFile:
+class _Lines:
+    """What has readline(), line by line."""
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
+
+class _HostFile(_Lines):
     """A file of the host that is quicker than MicroPython's own.
 
     That one asks the host for each byte of a line alone, and to flush it waits for the medium.
@@ -428,7 +441,7 @@ class _HostFile:
         self.close()
 
 
-class _File:
+class _File(_Lines):
     def __init__(self, disk, path):
         self.disk = disk
         self.path = path

@@ -1,0 +1,454 @@
+"""The small mip, without="all": what small.py does by itself, and what it shares with the whole.
+
+test_switches.py tries it with power cuts, errors of the disk, cut connections, and every call of
+MicroPython's document. MIP_WITHOUT=all ./tools/test tries it with what helpers/left_out.py lists.
+"""
+
+import ast
+import json
+import os
+from pathlib import Path
+
+import pytest
+import size
+import sizes_page
+from device import error
+from folders import ROOT
+from internet import INDEX, content, tree
+from scripted_server import Reply
+
+BYTES = 10240
+RAM = 2600  # kept by a frozen one, on 32 bits
+
+WEB = "https://example.org"
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory):
+    """The directory with the small build, in place of the whole one."""
+    directory = tmp_path_factory.mktemp("small")
+    size.compile_modules(directory, without="all")
+    return directory
+
+
+def source(without=""):
+    """The syntax tree of mip/__init__.py as manifest.py writes it."""
+    return ast.parse(Path(size.sources(ROOT, without)["mip/__init__.py"]).read_text("utf-8"))
+
+
+def top(tree):
+    """{name: a function or class of a module}."""
+    return {node.name: node for node in tree.body if hasattr(node, "name")}
+
+
+# --- What it is ---
+
+
+def test_the_budget():
+    """It is as small as it is to be, in flash and, as it was measured, in RAM."""
+    assert sizes_page.sizes("all")[0] <= BYTES
+    assert sizes_page.builds()["all"]["frozen"]["kept"] <= RAM
+
+
+def test_what_it_is_made_of():
+    """Each function is one of small.py, or that of mip/__init__.py as it is."""
+    own = ast.parse((ROOT / "small.py").read_text("utf-8"))
+    whole, small = source(), source("all")
+    mine = top(own)
+    shared = set(top(small)) - set(mine)
+    assert len(shared) > 30
+    for name in shared - {"__getattr__", "_meant"}:  # which are behind a switch
+        assert ast.dump(top(small)[name]) == ast.dump(top(whole)[name]), name
+    # Nothing is written twice but what has to be another one.
+    assert set(mine) & set(top(whole)) == {"_piece", "Session", "install", "recover"}
+
+
+def test_no_word_goes_with_all():
+    """Whatever else is named, "all" is the small mip; and every switch by its name is not."""
+    assert ast.dump(source("search all")) == ast.dump(source("all"))
+    assert "_Run" not in top(source(" ".join(size.switches())))
+
+
+def test_it_is_written(tmp_path, capsys):
+    """tools/dev/size.py writes it for boards whose firmware is not one's own."""
+    assert size.main(["--without", "all", "--output", str(tmp_path)]) == 0
+    (written,) = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written == tmp_path / "mip" / "__init__.mpy"
+    assert f"{written.stat().st_size:,} bytes" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        size.main(["--output", str(tmp_path)])
+
+
+# --- Resolving ---
+
+
+def call(device, *arguments, check=True, **options):
+    """Run install() with these arguments; return the result."""
+    words = json.dumps([arguments, options])
+    code = f"import json, mip; a, o = json.loads({words!r}); print(mip.install(*a, **o))"
+    return device.run(code, check=check)
+
+
+def refused(device, *arguments, **options):
+    """Assert that install() refuses and leaves what was there; return the text."""
+    before = device.tree(device.work, everything=True)
+    text = error(call(device, *arguments, check=False, **options))
+    assert device.tree(device.work, everything=True) == before
+    return text
+
+
+def packages(device):
+    """{name: what the record says of it} of the packages of the record."""
+    return {line[1]: line[2:] for line in device.record() if line[0] == "package"}
+
+
+def test_what_is_recorded(device, net):
+    """A package has its version, what was asked for, and its index; what it needs is there."""
+    net.publish("a", "1.1", deps=[["b", "latest"], ["c", "2.0"]])
+    net.publish("b", "0.5")
+    net.publish("c", "2.0")
+    assert call(device, "a", version="1.1").lines[-2:] == ["Done", "True"]
+    assert packages(device) == {
+        "a": ["1.1", "1.1", INDEX],
+        "b": ["0.5", None, INDEX],
+        "c": ["2.0", None, INDEX],
+    }
+    assert device.tree() == tree({"a.mpy": "a 1.1", "b.mpy": "b 0.5", "c.mpy": "c 2.0"})
+    assert call(device, "a", version="1.1").lines[-2:] == ["Done", "False"]
+
+
+def test_source_is_recorded(device, net):
+    """That source was asked for is in the record, for the upgrade() of another build."""
+    net.publish("a")
+    call(device, "a", mpy=False)
+    assert packages(device) == {"a": ["1.0", "latest", INDEX, "py"]}
+
+
+def test_without_dependencies(device, net):
+    """deps=False installs what is named alone."""
+    net.publish("a", deps=[["b", "latest"]])
+    call(device, "a", deps=False)
+    assert list(packages(device)) == ["a"]
+
+
+def test_the_users_pin_holds(device, net):
+    """A version that the user has asked for is that of a later dependency; another is refused."""
+    for version in "1.0", "2.0":
+        net.publish("b", version)
+    net.publish("a", deps=[["b", "latest"]])
+    net.publish("c", deps=[["b", "2.0"]])
+    call(device, "b@1.0")
+    call(device, "a")
+    assert packages(device)["b"] == ["1.0", "1.0", INDEX]
+    assert "b is asked for in two versions" in refused(device, "c")
+    call(device, ["b@2.0", "c"])
+    assert packages(device)["b"] == ["2.0", "2.0", INDEX]
+
+
+@pytest.mark.parametrize(
+    "wanted", [["b@1.0", "b@2.0"], ["a", "c"], ["c", "a"], ["b", "c"]], ids=" ".join
+)
+def test_two_versions(device, net, wanted):
+    """They are refused before a file is fetched, also when the latest was taken first."""
+    net.publish("b", "1.0")
+    net.publish("b", "2.0")
+    net.publish("a", deps=[["b", "2.0"]])
+    net.publish("c", deps=[["b", "1.0"]])
+    assert "b is asked for in two versions" in refused(device, wanted)
+    assert net.files == []
+
+
+def test_the_hash_of_a_document(device, net):
+    """#sha256= pins the package.json; another one is refused."""
+    net.put(f"{WEB}/p/package.json", '{"urls": [["a.py", "a.py"]]}')
+    net.put(f"{WEB}/p/a.py")
+    pin = "19a5e4dbef1ef3c4a7fae5fcd2b4e1d2e8d0d6b29d8a4df2bbd5f4f3e8b9c000"
+    assert "does not match its hash" in refused(device, f"{WEB}/p#sha256={pin}")
+
+
+def test_a_query_is_a_secret(device, net):
+    """It is sent for the document, and is neither printed nor recorded."""
+    net.put(f"{WEB}/p/package.json?token=T", '{"urls": [["a.py", "a.py?token=T"]]}')
+    net.put(f"{WEB}/p/a.py?token=T")
+    printed = call(device, f"{WEB}/p?token=T").out
+    record = (device.lib / ".mip" / "record").read_text()
+    assert list(packages(device)) == [f"{WEB}/p"]
+    assert "token" not in printed + record
+
+
+DOCUMENTS = {
+    "a page": "<html>",
+    "a list": "[]",
+    "a newer format": '{"v": 2}',
+    "an entry of one": '{"hashes": [["a.py"]]}',
+    "no path": '{"hashes": [[1, "12345678"]]}',
+    "a short hash": '{"hashes": [["a.py", "1234"]]}',
+    "a path that leads out": '{"urls": [["../a.py", "a.py"]]}',
+    "an absolute path that leads out": '{"urls": [["/../a.py", "a.py"]]}',
+    "the record": '{"urls": [[".MIP/record", "a.py"]]}',
+    "no name": '{"deps": [[""]]}',
+    "a cut document": '{"urls": [["a.py", "a.py"]',
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+def test_a_document_that_is_refused(device, net, document):
+    """It is an InstallError, nothing is fetched, and nothing is left."""
+    net.put(f"{WEB}/p/package.json", document)
+    net.put(f"{WEB}/p/a.py")
+    assert refused(device, f"{WEB}/p").startswith(f"{WEB}/p/package.json: ")
+    assert net.files == []
+
+
+# --- Staging, commit ---
+
+
+def test_another_hash(device, net):
+    """A file with another hash is refused, and what was there is there."""
+    net.publish("a", "1.0")
+    call(device, "a")
+    net.publish("a", "2.0", files={"a.mpy": content("a.mpy", "a 2.0"), "b.py": b"x"})
+    (url,) = [f"{INDEX}/file/2d/2d711642"]
+    net.put(url, b"y")
+    assert refused(device, "a") == f"{url}: ValueError the content does not match its hash"
+
+
+def test_a_new_version(device, net):
+    """What the new version has no more is removed; what is of another package stays."""
+    net.publish("other", files={"d/other.py": b"o", "d/shared.py": b"s"})
+    call(device, "other")
+    net.publish("a", "1.0", files={"a.py": b"1", "d/old.py": b"1", "d/shared.py": b"s"})
+    call(device, "a")
+    net.publish("a", "2.0", files={"a.py": b"2"})
+    call(device, "a")
+    assert device.tree() == {"a.py": b"2", "d/other.py": b"o", "d/shared.py": b"s"}
+
+
+BOTH = {
+    "file first": (["a", "a/b.py"], []),
+    "directory first": (["a/b.py", "a"], []),
+    "deeper": (["a/b/c.py", "a"], []),
+    "in two packages": (["a"], ["a/b.py"]),
+}
+
+
+@pytest.mark.parametrize(("one", "two"), BOTH.values(), ids=BOTH)
+def test_a_file_and_a_directory(device, net, one, two):
+    """What has to be both is refused before the commit."""
+    net.publish("one", files={path: path.encode() for path in one}, deps=[["two", ""]])
+    net.publish("two", files={path: path.encode() for path in two})
+    assert "a file and a directory at once" in refused(device, "one") or two
+
+
+def test_in_the_way_of_what_is_there(device, net):
+    """So is a file where there is a directory, and the reverse."""
+    net.publish("a", files={"a": b"a"})
+    net.publish("b", files={"a/b.py": b"b"})
+    call(device, "a")
+    assert "there is a file at " in refused(device, "b")
+
+
+def test_one_path_of_two_packages(device, net):
+    """The later one's file is there, also if the first one's is there already."""
+    net.publish("one", files={"x.py": b"1"}, deps=[["two", ""]])
+    net.publish("two", files={"x.py": b"2"})
+    call(device, "one")
+    assert device.tree() == {"x.py": b"2"}
+    call(device, "two")
+    call(device, "one")
+    assert device.tree() == {"x.py": b"2"}
+
+
+# An upgrade on FAT, where a file has another letter case in the new version.
+LETTER_CASE = """
+import os
+import faults, ramdisk
+ramdisk.mount("fat")
+os.chdir("/ram")
+import mip
+
+class Answer:
+    status_code = 200
+    def __init__(self, data):
+        self.data = data
+        self.raw = self
+    def readinto(self, buf):
+        n = min(len(buf), len(self.data))
+        buf[:n] = self.data[:n]
+        self.data = self.data[n:]
+        return n
+    def close(self):
+        pass
+
+class Session:
+    def get(self, url):
+        return Answer(PAGES[url])
+
+for name in "A.py", "a.py":
+    PAGES = {
+        "http://h/p/package.json": b'{"urls": [["%s", "x"]]}' % name.encode(),
+        "http://h/p/x": name.encode(),
+    }
+    mip.install("http://h/p", target="lib", session=Session())
+    with open("lib/a.py") as file:
+        print(file.read(), os.listdir("lib/.mip"))
+"""
+
+
+def test_letter_case_on_fat(device):
+    """A file is not removed because its name is written otherwise now."""
+    lines = [line for line in device.run(LETTER_CASE, check=True).lines if "record" in line]
+    assert lines == ["A.py ['record']", "a.py ['record']"]
+
+
+# A run whose disk fails for good once everything is committed.
+STOPPED = """
+import mip
+
+def stop(*ignored):
+    raise OSError(5)
+
+(getattr(mip, "_Run", None) or mip._Store).move = stop
+mip.install(NAME, INDEX)
+"""
+
+
+@pytest.mark.parametrize("first", ["all", ""], ids=["small", "whole"])
+def test_what_another_build_has_committed(device, index, tmp_path, first):
+    """Each of both builds finishes what the other one has committed, and clears up after it."""
+    builds = {}
+    for without in "all", "":
+        builds[without] = tmp_path / f"build{without}"
+        size.compile_modules(builds[without], without=without)
+    (second,) = set(builds) - {first}
+    install = f"import mip; mip.install('morse', {str(index)!r})"
+    device.run(install, path=builds[first], check=True)
+    wanted = device.tree()
+    done = sorted(device.record(), key=str)
+    device.run("import mip; mip.uninstall('morse')", path=ROOT, check=True)
+    assert device.tree() == {}
+    code = STOPPED.replace("NAME", "'morse'").replace("INDEX", repr(str(index)))
+    device.run(code, path=builds[first])
+    assert {"new", "plan"} <= set(os.listdir(device.lib / ".mip"))
+    assert not (device.lib / ".mip" / "room").exists()
+    device.run("import mip; mip.recover()", path=builds[second], check=True)
+    assert device.tree() == wanted
+    assert sorted(device.record(), key=str) == done
+    assert os.listdir(device.lib / ".mip") == ["record"]
+
+
+# --- The session ---
+
+
+def test_a_session_that_failed_is_used_again(device, server):
+    """What is left of an answer that was not understood is not taken for the next one."""
+    server.routes["/a/package.json"] = Reply(body=b"{}", headers=[("Content-Length", "2x")])
+    server.routes["/b/package.json"] = Reply(body=b'{"urls": [["b.py", "b.py"]]}')
+    server.routes["/b/b.py"] = Reply(body=b"b")
+    code = f"""
+import mip
+session = mip.Session()
+for name in "ab":
+    try:
+        mip.install("{server.url}/" + name, session=session)
+    except mip.InstallError as e:
+        print("refused", e)
+"""
+    lines = device.run(code, check=True).lines
+    assert [line[:7] for line in lines if line[:4] in ("refu", "Done")] == ["refused", "Done"]
+    assert device.tree() == {"b.py": b"b"}
+
+
+def test_one_connection(device, net):
+    """All requests to a host go over one connection."""
+    net.publish("a", files={f"{n}.py": b"%d" % n for n in range(9)})
+    call(device, "a")
+    assert (net.secure.connections, len(net.requests)) == (1, 10)
+
+
+def test_headers_go_to_their_host_over_tls(device, net):
+    """A header is for one host, and is not sent without TLS."""
+    net.put("http://example.com/p/package.json", f'{{"urls": [["a.py", "{WEB}/a.py"]]}}')
+    net.put(f"{WEB}/a.py")
+    code = """
+import mip
+headers = {"example.org": {"X-Token": "T"}, "example.com": {"X-Token": "U"}}
+mip.install("http://example.com/p", session=mip.Session(headers))
+"""
+    device.run(code, check=True)
+    assert [headers.get("x-token") for headers in net.plain.headers_seen] == [None]
+    assert [headers.get("x-token") for headers in net.secure.headers_seen] == ["T"]
+
+
+def test_certificates(device, net):
+    """With a cafile, a server that it does not vouch for is not asked for anything."""
+    net.publish("a")
+    code = "import mip; mip.cafile = {!r}; mip.install('a')"
+    device.run(code.format(str(net.cafile)), check=True)
+    net.publish("b")
+    asked = len(net.requests)
+    wrong = ROOT / "tests" / "helpers" / "stand_ins"
+    result = device.run(code.replace("'a'", "'b'").format(str(wrong / "no.pem")))
+    assert "InstallError: " in result.lines[-1]
+    assert len(net.requests) == asked
+
+
+# --- The rest ---
+
+
+def test_a_clean_target_is_not_written_to(device, net):
+    """recover() of a target in which nothing is to be done writes nothing, as at each start."""
+    net.publish("a")
+    call(device, "a")
+    code = """
+import mip, os
+
+class Still:
+    def __getattr__(self, name):
+        if name in ("mkdir", "remove", "rename"):
+            raise AssertionError(name)
+        return getattr(os, name)
+
+mip.open = lambda path, mode="r": open(path, mode) if "w" not in mode else 1 / 0
+mip.recover()
+mip.recover("nothing/here")
+"""
+    before = device.tree(device.work, everything=True)
+    device.run(code, check=True)
+    assert device.tree(device.work, everything=True) == before
+
+
+def test_a_damaged_record(device, net):
+    """It is an error that names it, and nothing is changed."""
+    net.publish("a")
+    call(device, "a")
+    (device.lib / ".mip" / "record").write_bytes(b"[]\n")
+    assert "record is damaged" in refused(device, "a")
+
+
+def test_one_at_a_time(device, net):
+    """A call within a call is refused, and so is nothing after it."""
+    net.publish("a")
+    code = """
+import mip
+
+def idle():
+    mip.idle = None
+    try:
+        mip.install("a")
+    except mip.InstallError as e:
+        print(e)
+
+mip.idle = idle
+mip.install("a")
+"""
+    lines = device.run(code, check=True).lines
+    assert "mip is at work" in lines and lines[-1] == "Done"
+
+
+def test_what_idle_raises(device, net):
+    """It ends the call, and nothing is half installed."""
+    net.publish("a")
+    result = device.run("import mip\ndef idle(): 1 / 0\nmip.idle = idle\nmip.install('a')")
+    assert "ZeroDivisionError" in error(result)
+    assert device.tree(device.work, everything=True) == {}
