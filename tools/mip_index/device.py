@@ -177,20 +177,13 @@ def url_of(name: str, ref: str | None) -> str:
     return str(mip._url(name, ref))
 
 
-def _row(document: str, ref: str | None) -> list[Any]:
-    """Return a package of a run, of which the document and the version are known."""
-    row: list[Any] = [None] * 16
-    row[mip._KEYED], row[mip._FOUND], row[mip._VERSION] = "", document, ref
-    return row
-
-
 @refusals()
 def source_url(source: str, document: str, ref: str | None) -> str:
     """Return the URL or path of an entry of `urls` in a document that was read at a ref.
 
     Raises PublishError for one that names no file.
     """
-    return str(mip._Store.source(None, _row(document, ref), source))
+    return str(mip._source(document, ref, source))
 
 
 @refusals()
@@ -206,7 +199,9 @@ def dependency(entry: Sequence[str], document: str, ref: str | None) -> tuple[st
         put=lambda *values: None,
         plain=lambda *of: None,
     )
-    mip._Store.dep(taker, _row(document, ref), entry[0], (*entry, None)[1])
+    package: list[Any] = [None] * 16
+    package[mip._KEYED], package[mip._FOUND], package[mip._VERSION] = "", document, ref
+    mip._Store.dep(taker, package, entry[0], (*entry, None)[1])
     name, version, _ = needs[0]
     return name, _ref(version)
 
