@@ -17,13 +17,13 @@ if "add_library" in globals():
 
 
 def small(text):
-    """The text of the small mip: small.py, and in front of it what it uses of mip/__init__.py.
+    """The text of the small mip: manifests/small.py, behind what it uses of mip/__init__.py.
 
     text: that of mip/__init__.py with all switches off.
     """
     import ast
 
-    with open("small.py", encoding="utf-8") as file:
+    with open("manifests/small.py", encoding="utf-8") as file:
         own = ast.parse(file.read())
     kept = ast.parse(text).body
     switched = {}

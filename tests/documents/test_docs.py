@@ -112,7 +112,9 @@ def computer(tmp_path, device, board, internet):
     clone = tmp_path / "clone"
     clone.mkdir()
     shutil.copy(ROOT / "package.json", clone)
-    shutil.copytree(ROOT / "mip", clone / "mip", ignore=shutil.ignore_patterns("__pyc*"))
+    shutil.copy(ROOT / "manifest.py", clone)
+    for name in "mip", "manifests", "tools/dev":
+        shutil.copytree(ROOT / name, clone / name, ignore=shutil.ignore_patterns("__pyc*"))
     shutil.copy(internet.cafile, clone / "ca.pem")
     environment = device.environment(path=["", HOSTS, ".frozen"])
     environment["HOME"] = str(tmp_path / "home")
@@ -298,7 +300,7 @@ def test_links(name):
 
 def test_the_names_of_the_design():
     """Functions and constants that docs/design.md names are there."""
-    code = page("mip/__init__.py") + page("mip/__main__.py") + page("small.py")
+    code = page("mip/__init__.py") + page("mip/__main__.py") + page("manifests/small.py")
     defined = set(re.findall(r"(?:def|class) (\w+)", code))
     defined |= set(re.findall(r"^(\w+) = ", code, re.M))
     text = page("docs/design.md")

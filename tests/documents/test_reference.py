@@ -18,7 +18,7 @@ LIBRARY = Decided({f"_{word.upper()}": True for word in size.switches()}).visit(
     ast.parse(page("mip/__init__.py"))
 )
 COMMAND_LINE = ast.parse(page("mip/__main__.py"))
-SMALL = ast.parse((ROOT / "small.py").read_text(encoding="utf-8"))
+SMALL = ast.parse((ROOT / "manifests" / "small.py").read_text(encoding="utf-8"))
 
 
 def section(title):

@@ -90,8 +90,8 @@ class Session:
         self.place = place
         self.head = " HTTP/1.1\r\nHost: %s\r\n" % host
         gc.collect()  # TLS needs 3 KB in one piece
-        address = socket.getaddrinfo(name, int(port), 0, socket.SOCK_STREAM)[0]
-        self.stream = sock = socket.socket(*address[:3])
+        address = socket.getaddrinfo(name, int(port))[0]
+        self.stream = sock = socket.socket(address[0])
         sock.settimeout(self.timeout)
         sock.connect(address[-1])
         if scheme == "https:":
@@ -201,7 +201,10 @@ class _Run:
                     yield json.loads(line)
 
     def put(self, *values):
-        _write(self.out, _line(*values))
+        line = _line(*values)
+        if len(line) > _LINE_SIZE or line.count(b"[") > _NESTED:  # nobody would read it
+            raise ValueError("too long")
+        _write(self.out, line)
 
     def install(self, wanted, version):
         _make(self.meta)
