@@ -56,7 +56,7 @@ class Session:
             url = _join(url, self.location)
             if place[:6] == "https:" != url[:6].lower():
                 break
-        raise ValueError("redirected too often, or to http")
+        raise ValueError("redirected too often or to http")
 
     def _ask(self, kept, place, path):
         if not kept:
@@ -101,7 +101,7 @@ class Session:
                 self.head += "%s: %s\r\n" % header
 
     def _line(self):
-        line = self.stream.readline(_LINE)
+        line = self.stream.readline()
         if not line or line[-1] != 10:
             raise OSError(_ECONNRESET)
         return line.strip()
@@ -159,7 +159,7 @@ class _Run:
         self.pins = {}  # {key: (version, hash of the document)}, each None if it is free
         self.asked = {}  # what the user asked for, in the record: {key: asked}
 
-    def do(self, wanted, version=None):
+    def do(self, wanted, version):
         """Finishes what was interrupted, and installs what is wanted, a list of names.
 
         Returns whether a file was changed. Raises InstallError.
@@ -195,7 +195,7 @@ class _Run:
             file = open(path, "rb")
             self.files.append(file)
             if file.readline() != first:
-                raise ValueError(path + " is damaged")
+                raise ValueError(path + " damaged")
             for line in file:
                 if line != _END:
                     yield json.loads(line)
@@ -280,7 +280,7 @@ class _Run:
             return answer
         answer.close()
         if code != 404:
-            raise ValueError("HTTP status %d" % code)
+            raise ValueError("HTTP %d" % code)
 
     def read(self, found, key, name, asked, index=None):
         # Writes the lines of a package, if its package.json is there.
@@ -330,10 +330,10 @@ class _Run:
         path = _clean(path)
         if sha is not None and len(sha) < 8:
             raise ValueError("bad hash")
+        self.put("get", path, sha, url)
         there = above = _above(path)
         while there and not _type(self.target + there):
             there = _above(there)
-        self.put("get", path, sha, url)
         self.put("dir", above, there)
 
     # ---- staging
@@ -346,17 +346,18 @@ class _Run:
         stays = False
         with open(self.meta + "new", "wb") as self.out:
             _write(self.out, _FORMAT)
+            # Of packages that share a path the later one has it, which is one of this run.
+            for kind, name, *rest in self.lines("record", _FORMAT):
+                if kind == "package":
+                    stays = _key(name) not in self.pins
+                if stays:
+                    self.put(kind, name, *rest)
             for kind, name, *rest in self.lines():
                 if kind == "get":
                     self.put("file", name, self.fetch(name, *rest))
                 elif kind == "planned":
                     self.put("package", name, *rest)
                 elif kind == "dep":
-                    self.put(kind, name, *rest)
-            for kind, name, *rest in self.lines("record", _FORMAT):
-                if kind == "package":
-                    stays = _key(name) not in self.pins
-                if stays:
                     self.put(kind, name, *rest)
 
     def fetch(self, path, wanted, url):
@@ -493,4 +494,4 @@ def install(package, index=None, target=None, version=None, mpy=True, session=No
 
 def recover(target=None):
     """Finishes an interrupted commit, or clears up after an interrupted run."""
-    _Run(target).do(())
+    _Run(target).do((), None)
