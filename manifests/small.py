@@ -190,6 +190,7 @@ class _Run:
                 continue  # of what is only read nothing can be lost
 
     def lines(self, name="plan", first=_PLAN):
+        # Yields the lines of a file of .mip/; none where there is none.
         path = self.meta + name
         if _type(path):
             file = open(path, "rb")
@@ -207,6 +208,7 @@ class _Run:
         _write(self.out, line)
 
     def install(self, wanted, version):
+        # Returns whether a file was changed.
         _make(self.meta)
         self.fold = _type(self.target + ".MIP") > 0
         self.recovering = False
@@ -235,6 +237,8 @@ class _Run:
             _write(self.out, _END)
 
     def need(self, name, version, asked=None):
+        # Takes note of what is needed. asked: the version that the user asks for, None for a
+        # dependency.
         key = _key(name)
         query = name[len(_shown(name)) :]
         name = _shown(name)
@@ -252,6 +256,7 @@ class _Run:
             raise ValueError(name + " is asked for in two versions")
 
     def package(self, key, name, asked, query):
+        # Writes the lines of a package, from the first place that has it.
         version, sha = self.pins[key]
         if _twin(name):
             self.put("planned", name, version, asked, None)
@@ -271,6 +276,7 @@ class _Run:
         raise ValueError("not found")
 
     def open(self, url):
+        # The stream of a URL or a path, or None when nothing is there.
         self.doing = _shown(url)
         if ":" not in url:
             return open(url, "rb") if _type(url) else None
@@ -283,38 +289,38 @@ class _Run:
             raise ValueError("HTTP %d" % code)
 
     def read(self, found, key, name, asked, index=None):
-        # Writes the lines of a package, if its package.json is there.
+        # Writes the lines of a package, if its package.json, `found`, is there.
         ref, sha = self.pins[key]
         stream = self.open(_url(found, ref))
         if not stream:
             return False
         print("Installing %s (%s) to %s" % (name, ref or _LATEST, self.target))
-        text = b""
+        document = b""
         n = 1
         try:
             while n:
                 n = _piece(stream, self.buf)
-                text += self.buf[:n]
+                document += self.buf[:n]
         finally:
             stream.close()
-        digits = _hex(sha256(text))
+        digits = _hex(sha256(document))
         if sha not in (None, digits):
             raise ValueError(_OTHER)
-        text = json.loads(text)
-        if text.get("v", 1) != 1:
+        document = json.loads(document)
+        if document.get("v", 1) != 1:
             raise ValueError("a newer mip is needed")
         version = ref
-        if "version" in text and not _repository(name):
-            version = str(text["version"])
+        if "version" in document and not _repository(name):
+            version = str(document["version"])
         self.pins[key] = version or _LATEST, digits  # nothing else can be had any more
         self.put("planned", name, version, asked, index, *(index and self.form or ()))
-        for path, sha, *tag in text.get("hashes", ()):
+        for path, sha, *tag in document.get("hashes", ()):
             url = "/".join((index or self.index[0], "file", sha[:2], sha))
             self.file(path, sha.lower(), url, *tag)
-        for path, url, *tag in text.get("urls", ()):
+        for path, url, *tag in document.get("urls", ()):
             url, sha = _unpin(url)
             self.file(path, sha, _source(found, ref, url), *tag)
-        for dep in text.get("deps", ()) if self.deps else ():
+        for dep in document.get("deps", ()) if self.deps else ():
             name, *version = [dep] if isinstance(dep, str) else dep
             name, own = _parse(name, *version)
             name = _located(name, found)
@@ -325,6 +331,8 @@ class _Run:
         return True
 
     def file(self, path, sha, url, tag=None):
+        # Writes the line of a file, unless it is for other firmware, and then that of its
+        # directory and of the one above that is there.
         if tag not in (None, _mpy & 255):
             return
         path = _clean(path)
@@ -339,10 +347,11 @@ class _Run:
     # ---- staging
 
     def staged(self, path):
-        # On FAT half of a sector can be all of a rename within a directory.
+        # Where a file is staged. On FAT half of a sector can be all of a rename in a directory.
         return self.meta + _short(path.lower()) if self.fold else self.target + path + "~mip"
 
     def stage(self):
+        # Fetches what is not in place, and writes the coming record.
         stays = False
         with open(self.meta + "new", "wb") as self.out:
             _write(self.out, _FORMAT)

@@ -61,9 +61,9 @@ bits it is about four fifths of that.
 
 `without="all"` is another program: [small.py](../manifests/small.py), with functions of
 `mip/__init__.py`. It installs from every source, all or nothing, checks hashes and servers, keeps
-the record, and recovers from power cuts and from errors of the disk. Another build can list, verify
-and upgrade what it has installed, and each finishes what the other has committed. It does without
-this, too:
+the record, and recovers from power cuts and from errors of the disk. Another build can list,
+verify and upgrade what it has installed, and each finishes what the other has committed. It does
+without this, too:
 
 - RAM that does not grow: a package.json is in RAM as a whole, twice for a moment.
 - Time in proportion: an upgrade reads the new record once for each file of the old one.
