@@ -61,7 +61,7 @@ class Session:
     def _ask(self, kept, place, path):
         if not kept:
             self._connect(place)
-        self.chunked = False
+        self.chunked = self.location = False
         self.left = None  # bytes left of the body or the chunk; None: until the connection ends
         _write(self.stream, ("GET %s%s\r\n" % (path, self.head)).encode())
         self.status_code = int(self._line().split()[1])
@@ -78,6 +78,8 @@ class Session:
                 self.left = int(value)
             elif name == b"transfer-encoding":
                 self.chunked = True
+        else:
+            raise OSError(_ECONNRESET)
         if self.chunked:
             self.left = 0
 
@@ -148,7 +150,7 @@ class _Run:
                 if target.endswith("/lib") and not target.startswith("/rom/"):
                     break
             else:
-                raise InstallError("no /lib in sys.path: say target=")
+                raise InstallError("no /lib: say target=")
         self.target = target = target.rstrip("/") + "/"
         self.meta = self.doing = target + ".mip/"
         self.buf = bytearray(_BUFFER)
@@ -240,12 +242,13 @@ class _Run:
         # Takes note of what is needed. asked: the version that the user asks for, None for a
         # dependency.
         key = _key(name)
-        query = name[len(_shown(name)) :]
         name = _shown(name)
         if key not in self.pins:
             self.pins[key] = None, None
             recorded = self.asked.get(key)
-            self.packages.append([key, name, asked or recorded, query])
+            if len(self.packages) == _PACKAGES:
+                raise ValueError("too long")
+            self.packages.append([key, name, asked or recorded])
             if not asked:
                 self.need(name, recorded)
         ref, sha = _unpin(version)
@@ -255,15 +258,16 @@ class _Run:
         if self.pins[key] != (ref or pin, sha or digits):
             raise ValueError(name + " is asked for in two versions")
 
-    def package(self, key, name, asked, query):
+    def package(self, key, name, asked):
         # Writes the lines of a package, from the first place that has it.
         version, sha = self.pins[key]
         if _twin(name):
+            self.pins[key] = version or _LATEST, sha or _LATEST  # no other can be had any more
             self.put("planned", name, version, asked, None)
-            self.file(name[name.rfind("/") + 1 :], sha, _url(name, version) + query)
+            self.file(name[name.rfind("/") + 1 :], sha, _url(name, version))
             return
         if _is_place(name):
-            url = (name if name.endswith(".json") else name + _JSON) + query
+            url = name if name.endswith(".json") else name + _JSON
             if self.read(url, key, name, asked):
                 return
         else:
@@ -310,9 +314,9 @@ class _Run:
         if document.get("v", 1) != 1:
             raise ValueError("a newer mip is needed")
         version = ref
-        if "version" in document and not _repository(name):
+        if document.get("version") and not _repository(name):
             version = str(document["version"])
-        self.pins[key] = version or _LATEST, digits  # nothing else can be had any more
+        self.pins[key] = ref or version or _LATEST, digits
         self.put("planned", name, version, asked, index, *(index and self.form or ()))
         for path, sha, *tag in document.get("hashes", ()):
             url = "/".join((index or self.index[0], "file", sha[:2], sha))
@@ -320,14 +324,15 @@ class _Run:
         for path, url, *tag in document.get("urls", ()):
             url, sha = _unpin(url)
             self.file(path, sha, _source(found, ref, url), *tag)
-        for dep in document.get("deps", ()) if self.deps else ():
+        for dep in document.get("deps", ()):
             name, *version = [dep] if isinstance(dep, str) else dep
             name, own = _parse(name, *version)
             name = _located(name, found)
             if not version and not own and _same(name, found):
                 own = ref
             self.put("dep", _shown(name), own)
-            self.need(name, own)
+            if self.deps:
+                self.need(name, own)
         return True
 
     def file(self, path, sha, url, tag=None):
@@ -336,13 +341,12 @@ class _Run:
         if tag not in (None, _mpy & 255):
             return
         path = _clean(path)
-        if sha is not None and len(sha) < 8:
-            raise ValueError("bad hash")
         self.put("get", path, sha, url)
         there = above = _above(path)
         while there and not _type(self.target + there):
             there = _above(there)
-        self.put("dir", above, there)
+        if above != there:
+            self.put("dir", above, there)
 
     # ---- staging
 
@@ -414,11 +418,8 @@ class _Run:
     def reconcile(self):
         # Makes the disk agree with the coming record. Returns whether a file was changed.
         changed = goes = False
-        keys = []
         for kind, name, *_ in self.lines():
-            if kind == "planned":
-                keys.append(_key(name))
-            elif kind == "get":
+            if kind == "get":
                 staged = self.present(self.staged(name))
                 if staged:
                     changed = True
@@ -427,7 +428,7 @@ class _Run:
         new = self.present(self.meta + "new")
         for kind, name, *_ in self.lines("record", _FORMAT):
             if kind == "package":
-                goes = _key(name) in keys
+                goes = self.recovering or _key(name) in self.pins
             elif kind == "file" and goes:
                 # On FAT the coming record may have it in another letter case.
                 head = _line(kind, name)[:-2].lower()
@@ -467,11 +468,13 @@ class _Run:
                 planned = file.read() == _END
         if planned and "room" not in names and self.present(self.meta + "new"):
             self.reconcile()
-        for kind, path, *rest in self.lines() if planned else ():
-            if kind == "get":
-                _remove(self.staged(path))
-            elif kind == "dir":  # behind its file, and another one behind the next
-                _prune(self.target + path + "/", self.target + rest[0])
+        for _ in range(2 * planned):  # a directory may come before its file
+            for kind, path, *rest in self.lines():
+                if kind == "get":
+                    _remove(self.staged(path))
+                    _remove(self.target + path + "~mip")  # mip's, in the root of FAT
+                elif kind == "dir":
+                    _prune(self.target + path + "/", self.target + rest[0])
         self.close()
         _remove(self.meta + "new")
         for name in os.listdir(self.meta[:-1]):

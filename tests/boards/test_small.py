@@ -5,8 +5,8 @@ MicroPython's document. MIP_WITHOUT=all ./tools/test tries it with what helpers/
 """
 
 import ast
+import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -167,13 +167,39 @@ def test_the_hash_of_a_document(device, net):
 
 
 def test_a_query_is_a_secret(device, net):
-    """It is sent for the document, and is neither printed nor recorded."""
-    net.put(f"{WEB}/p/package.json?token=T", '{"urls": [["a.py", "a.py?token=T"]]}')
+    """It is sent for a file, and is neither printed nor recorded."""
+    net.put(f"{WEB}/p/package.json", '{"urls": [["a.py", "a.py?token=T"]]}')
     net.put(f"{WEB}/p/a.py?token=T")
-    printed = call(device, f"{WEB}/p?token=T").out
+    printed = call(device, f"{WEB}/p").out
     record = (device.lib / ".mip" / "record").read_text()
-    assert list(packages(device)) == [f"{WEB}/p"]
     assert "token" not in printed + record
+
+
+def test_a_file_that_somebody_pins(device, net):
+    """What a package demands of a file that was named before is not passed over."""
+    net.put(f"{WEB}/f.py")
+    pin = "#sha256=" + "0" * 64
+    deps = json.dumps({"deps": [[f"{WEB}/f.py", pin]]})
+    net.put(f"{WEB}/p/package.json", deps)
+    assert "in two versions" in refused(device, [f"{WEB}/f.py", f"{WEB}/p"])
+
+
+def test_a_version_that_says_another(device, net):
+    """A package that calls itself 1.0.0 is what was asked for as 1.0."""
+    document = {"version": "1.0.0", "urls": [["a.py", f"{WEB}/a.py"]]}
+    net.put(f"{INDEX}/package/6/a/1.0.json", json.dumps(document))
+    net.put(f"{WEB}/a.py")
+    net.publish("x", deps=[["a", "1.0"]])
+    call(device, ["a@1.0", "x"])
+    assert packages(device)["a"] == ["1.0.0", "1.0", INDEX]
+
+
+def test_packages_without_end(device, server):
+    """They are bounded."""
+    for n in range(300):
+        server.routes[f"/{'x/' * n}package.json"] = Reply(body=b'{"deps": ["./x"]}')
+    assert "too long" in refused(device, server.url)
+    assert len(server.requests) == 200
 
 
 DOCUMENTS = {
@@ -182,7 +208,7 @@ DOCUMENTS = {
     "a newer format": '{"v": 2}',
     "an entry of one": '{"hashes": [["a.py"]]}',
     "no path": '{"hashes": [[1, "12345678"]]}',
-    "a short hash": '{"hashes": [["a.py", "1234"]]}',
+    "a version that no build reads": '{"version": "%s"}' % ("[" * 17),
     "a path that leads out": '{"urls": [["../a.py", "a.py"]]}',
     "an absolute path that leads out": '{"urls": [["/../a.py", "a.py"]]}',
     "the record": '{"urls": [[".MIP/record", "a.py"]]}',
@@ -304,40 +330,84 @@ def test_letter_case_on_fat(device):
     assert lines == ["A.py ['record']", "a.py ['record']"]
 
 
-# A run whose disk fails for good once everything is committed.
-STOPPED = """
-import mip
-
+# A run that ends as with a power cut: after the commit, because no file can be moved, or before
+# it, because one cannot be had, and nothing is cleared up.
+CUTS = {
+    "after the commit": """
 def stop(*ignored):
     raise OSError(5)
 
-(getattr(mip, "_Run", None) or mip._Store).move = stop
-mip.install(NAME, INDEX)
+store.move = stop
+""",
+    "before the commit": """
+clear = getattr(store, "clear", None) or store.finish
+
+def only_at_first(self):
+    if self.recovering:
+        clear(self)
+
+if hasattr(store, "clear"):
+    store.clear = only_at_first
+else:
+    store.finish = only_at_first
+""",
+}
+CUT = """
+import mip
+store = getattr(mip, "_Run", None) or mip._Store
+CUT
+mip.install("a")
 """
 
 
+@pytest.fixture(scope="module")
+def builds(tmp_path_factory):
+    """The directories of both builds: {what it is without: path}."""
+    found = {without: tmp_path_factory.mktemp("build") for without in ("all", "")}
+    for without, directory in found.items():
+        size.compile_modules(directory, without=without)
+    return found
+
+
+@pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("first", ["all", ""], ids=["small", "whole"])
-def test_what_another_build_has_committed(device, index, tmp_path, first):
-    """Each of both builds finishes what the other one has committed, and clears up after it."""
-    builds = {}
-    for without in "all", "":
-        builds[without] = tmp_path / f"build{without}"
-        size.compile_modules(builds[without], without=without)
+def test_what_another_build_has_begun(device, net, builds, first, cut):
+    """Each of both builds finishes what the other one has committed, or clears up after it."""
     (second,) = set(builds) - {first}
-    install = f"import mip; mip.install('morse', {str(index)!r})"
-    device.run(install, path=builds[first], check=True)
-    wanted = device.tree()
-    done = sorted(device.record(), key=str)
-    device.run("import mip; mip.uninstall('morse')", path=ROOT, check=True)
-    assert device.tree() == {}
-    code = STOPPED.replace("NAME", "'morse'").replace("INDEX", repr(str(index)))
-    device.run(code, path=builds[first])
-    assert {"new", "plan"} <= set(os.listdir(device.lib / ".mip"))
-    assert not (device.lib / ".mip" / "room").exists()
+    net.publish("other", files={"other.py": b"o"})
+    net.publish("a", "1.0", files={"a.py": b"1", "d/old.py": b"1"})
+    device.run("import mip; mip.install(['other', 'a'])", path=builds[first], check=True)
+    wanted = before = device.tree(everything=True)
+    new = {"a.py": b"2", "new/e/f.py": b"f", "x.py": b"x"}
+    net.publish("a", "2.0", files=new)
+    if cut == "before the commit":
+        last = hashlib.sha256(b"x").hexdigest()[:8]
+        net.put(f"{INDEX}/file/{last[:2]}/{last}", b"another")
+    result = device.run(CUT.replace("CUT", CUTS[cut]), path=builds[first])
+    assert "InstallError: " in result.lines[-1]
+    left = device.tree(everything=True)
+    assert ".mip/plan" in left and (".mip/room" in left) == (cut == "before the commit")
+    assert "new/e/f.py~mip" in left
     device.run("import mip; mip.recover()", path=builds[second], check=True)
-    assert device.tree() == wanted
-    assert sorted(device.record(), key=str) == done
-    assert os.listdir(device.lib / ".mip") == ["record"]
+    if cut == "after the commit":
+        record = device.lib / ".mip" / "record"
+        wanted = {**new, "other.py": b"o", ".mip/record": record.read_bytes()}
+        assert packages(device)["a"][0] == "2.0"
+    assert device.tree(everything=True) == dict(sorted(wanted.items())) != left
+    folders = {path.name for path in device.lib.rglob("*") if path.is_dir()}
+    assert folders == {".mip", *("new", "e")} if wanted is not before else {".mip", "d"}
+
+
+def test_what_the_whole_no_longer_needs(device, net, builds):
+    """An upgrade that drops a package, and was cut, is finished: its files go, too."""
+    net.publish("a", "1.0", deps=[["b", "latest"]])
+    net.publish("b", files={"b.py": b"b", "d/b.py": b"b"})
+    device.run("import mip; mip.install('a')", path=builds[""], check=True)
+    net.publish("a", "2.0")
+    upgrade = CUT.replace("CUT", CUTS["after the commit"])
+    device.run(upgrade.replace('install("a")', "upgrade()"), path=builds[""])
+    device.run("import mip; mip.recover()", path=builds["all"], check=True)
+    assert device.tree() == tree({"a.mpy": "a 2.0"})
 
 
 # --- The session ---
@@ -345,7 +415,7 @@ def test_what_another_build_has_committed(device, index, tmp_path, first):
 
 def test_a_session_that_failed_is_used_again(device, server):
     """What is left of an answer that was not understood is not taken for the next one."""
-    server.routes["/a/package.json"] = Reply(body=b"{}", headers=[("Content-Length", "2x")])
+    server.routes["/a/package.json"] = Reply(body=b"{}", headers={"Content-Length": "2x"})
     server.routes["/b/package.json"] = Reply(body=b'{"urls": [["b.py", "b.py"]]}')
     server.routes["/b/b.py"] = Reply(body=b"b")
     code = f"""
@@ -360,6 +430,22 @@ for name in "ab":
     lines = device.run(code, check=True).lines
     assert [line[:7] for line in lines if line[:4] in ("refu", "Done")] == ["refused", "Done"]
     assert device.tree() == {"b.py": b"b"}
+
+
+def test_a_redirect_without_a_place(device, server):
+    """It does not lead to where an earlier one led."""
+    server.routes["/p/package.json"] = Reply(body=b'{"urls": [["1.py", "1"], ["2.py", "2"]]}')
+    server.routes["/p/1"] = Reply(status=302, headers={"Location": "/there"}, body=b"")
+    server.routes["/p/2"] = Reply(status=302, body=b"")
+    server.routes["/there"] = Reply(body=b"there")
+    assert refused(device, f"{server.url}/p").startswith(f"{server.url}/p/2: ")
+
+
+def test_endless_headers(device, server):
+    """They are an error, not the beginning of the body."""
+    server.routes["/p/package.json"] = Reply(body=b'{"urls": [["a.py", "a"]]}')
+    server.routes["/p/a"] = Reply(body=b"a", headers={f"X-{n}": "y" for n in range(300)})
+    assert refused(device, f"{server.url}/p").startswith(f"{server.url}/p/a: OSError ")
 
 
 def test_one_connection(device, net):

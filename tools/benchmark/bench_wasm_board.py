@@ -72,6 +72,19 @@ class File:
         _collect()
         return self.file.readinto(buf)
 
+    def readline(self):
+        _collect()
+        return self.file.readline()
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise StopIteration
+        return line
+
     def write(self, data):
         _collect()
         return self.file.write(data)

@@ -73,11 +73,16 @@ without this, too:
 - Room that is counted before it is used: on a full disk an install can stop after its commit. The
   next call finishes it when there is room.
 - A second connection, the second address of a host, and limits for a server that is slow but not
-  silent.
-- A look at what a server sends without a hash, such as the page of a captive portal in place of a
-  module. Use hashes, as every index does.
-- Headers for plain HTTP, and progress at a terminal.
-- Refusing a package.json that lists nothing, and on FAT a disk that is mounted below the target.
+  silent. `mip.idle` is called between blocks, not while it waits: up to 15 seconds.
+- A look at what a server sends without a hash: the page of a captive portal in place of a module,
+  packed content, rubbish between chunks, an answer that nobody asked for. Use hashes, as every
+  index does.
+- Answers before the answer, as 103 Early Hints is; headers for plain HTTP; a query behind the URL
+  of a package; progress at a terminal.
+- Refusing a package.json that lists nothing, or a file without a URL; on FAT, a disk that is
+  mounted below the target; and a disk that does not keep what is written to it.
+- Removing what it made for a target that was not there, when the first install fails; and a file
+  whose name has another letter case in the next version, on disks where that matters.
 
 ## Which build for which board
 
