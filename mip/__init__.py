@@ -1403,7 +1403,7 @@ class _Store:
         # package, that of what is there, None for nothing.
         self.ahead = []
         # Attributes are made here, when little else is in RAM: a table that grows is there twice,
-        # and in one piece. With these 38 it has room for 47, so six are made where they are set
+        # and in one piece. With these 39 it has room for 47, so six are made where they are set
         # before they are read: dirs, count, sum, coming, later, block.
         # lock: a socket. made: the directory above the first one that was made for the target.
         # removal: the name in .mip/ that says which packages go. From connect(): indexes, mpy,
@@ -1427,10 +1427,10 @@ class _Store:
         self.out = self.same = None
         self.batch = b""
         self.end = 0
-        # Staging. coming: where the plan goes on behind the files ahead. later, number: packages
-        # that have begun there, and in the plan. search: the record. free: bytes of the disk;
-        # block: of one of its blocks.
-        self.free = None
+        # Staging. coming: where the plan goes on behind the files ahead; line: its next one, if it
+        # has to wait. later, number: packages that have begun there, and in the plan. search: the
+        # record. free: bytes of the disk; block: of one of its blocks.
+        self.line = self.free = None
         self.number = 0
         self.search = ()
 
@@ -2300,7 +2300,10 @@ class _Store:
                 number += 1
                 if not line[2]:
                     surplus = _SURPLUS
-                if not self.stage_file(line, number) and len(missing) < _ENTRY:
+                sha = self.stage_file(line, number)
+                if sha:
+                    self.put("file", line[1], sha)
+                elif len(missing) < _ENTRY:
                     if not missing:
                         first = self.number
                     missing += " " + _shown(line[3])
@@ -2345,11 +2348,13 @@ class _Store:
         # not in place.
         most = _SENT if _AHEAD and isinstance(self.session, Session) else 0
         while len(self.ahead) <= most:
-            place = self.coming.place
-            for line in self.coming:  # noqa: B007
-                break
-            else:
-                return
+            line = self.line
+            self.line = None
+            if not line:
+                for line in self.coming:  # noqa: B007
+                    break
+                else:
+                    return
             kind, path, wanted, *_ = line
             if kind == "planned":
                 self.later += 1
@@ -2368,12 +2373,12 @@ class _Store:
                         url = _native(_where(line, self.packages[self.later - 1]))
                         wait = not (most and self.session.send(url)) and self.ahead
                 if wait:
-                    self.coming.seek(place)  # it is the next one again
+                    self.line = line
                     return
                 self.ahead.append((path, early, here))
 
     def stage_file(self, line, number):
-        # Writes the line of the file to the coming record. Returns whether it was found.
+        # Returns the sha256 of the file, None when it is not found.
         path = line[1]
         place = self.target + path
         self.look_ahead()
@@ -2399,13 +2404,12 @@ class _Store:
             elif not self.fold and _type(self._staged(path)):  # somebody has left it
                 self.doing = self._staged(path)
                 os.remove(self.doing)
-        else:
-            if _above(path) != self.directory:
-                self.make_directory(_above(path))
-            line[3] = _where(line, self.packages[self.number - 1])
-            sha = self.attempt(self.fetch, line)
-            if not sha:
-                return False
+            return here
+        if _above(path) != self.directory:
+            self.make_directory(_above(path))
+        line[3] = _where(line, self.packages[self.number - 1])
+        sha = self.attempt(self.fetch, line)
+        if sha:
             if _ADVICE and here and here != sha and not later:
                 self.replacing(path, here, sha, early)
             if early:
@@ -2414,9 +2418,7 @@ class _Store:
                 os.remove(self._staged(path))
             else:
                 self.staged = True
-            here = sha
-        self.put("file", path, here)
-        return True
+        return sha
 
     def fetch(self, line):
         # Stages one file; returns its sha256, None when it is not found.
