@@ -622,7 +622,7 @@ class Session:
     def _connect(self, link, path):
         import socket
 
-        scheme, _, host = (link.place + "//").split("/")[:3]
+        scheme, _, host, *_ = (link.place + "//").split("/")
         port = {"http:": "80", "https:": "443"}.get(scheme)
         name, *ports = host.split(":")
         ports.append(port)
@@ -2382,7 +2382,7 @@ class _Store:
         path = line[1]
         place = self.target + path
         self.look_ahead()
-        _, early, here = self.ahead.pop(0)
+        early, here = self.ahead.pop(0)[1:]
         fits = _matches(here, line[2])
         later = here and not fits and not early and self.comes_later(path, line[2])
         if later and line[2]:
