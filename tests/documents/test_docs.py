@@ -136,6 +136,15 @@ def has_mip(board):
     assert [printed for _, printed in board.type_in(lines)] == [[], [], [], ["[]"]]
 
 
+def has_small_mip(board):
+    """Nothing but the small mip is in /lib, and it can install."""
+    assert list(board.tree()) == ["mip/__init__.mpy"]
+    lines = ["import sys", "sys.path.insert(0, '/lib')", "import mip", "hasattr(mip, 'list')"]
+    assert [printed for _, printed in board.type_in(lines)] == [[], [], [], ["False"]]
+    (*_, (_, printed)) = board.type_in([*lines[:3], "mip.install('umqtt.simple')"])
+    assert printed[-2:] == ["Done", "True"]
+
+
 # Headings under which there is another board, and what holds at the end. The board has mip in its
 # /lib, where it comes first (True), or does not (None), or it has none (False).
 BOARDS = {
@@ -143,6 +152,7 @@ BOARDS = {
     "Over the network": (False, has_mip),
     "From a computer": (False, has_mip),
     "From a clone": (False, has_mip),
+    "The small mip": (False, has_small_mip),
     "As source": (False, has_mip),
     "Which one is imported": (None, None),
     "mip on a board": (False, None),

@@ -31,11 +31,11 @@ connections.
 
 ## The menu
 
-Each row between the first and the last is a part that `without=` can leave out. In a manifest it
-takes these words: [firmware.md](firmware.md#what-a-build-can-do-without) shows how. They are the
-switches at the top of `mip/__init__.py`. Code that is left out takes no space. A verb that was
-left out raises an error that says so. `without="all"` leaves out all of them and more: it is the
-[small mip](#the-small-mip).
+Each row between the first and the last is a part that a build can leave out. A manifest names
+parts by the words in the first column, in `without=`:
+[firmware.md](firmware.md#what-a-build-can-do-without) shows how. They are switches at the top of
+`mip/__init__.py`. A verb that was left out raises an error that says so. `without="all"` leaves
+out all of them and more: it is the [small mip](#the-small-mip).
 
 | without | what is left out | bytes | flash, frozen | RAM, frozen | RAM, loaded, 64-bit |
 | --- | --- | ---: | ---: | ---: | ---: |
@@ -45,12 +45,14 @@ RAM, frozen, is what mip keeps there after `import mip`; the code itself stays i
 measured on x86 with the Unix port; other processors take more or less flash. For the import and an
 install of 10 files the whole takes {whole_install:,} bytes of heap in all, and `all`
 {all_install:,}. RAM, loaded, is what mip keeps on 64 bits when it is imported from a file. On 32
-bits it is about four fifths of that.
+bits it is about four fifths of that: [README.md](../README.md#getting-it-onto-a-board) has those
+figures.
 
 - The tests try `whole` with every fault of disk and network. They try `all`, and some switches in
   each run, with power cuts, cut connections, and every call of MicroPython's documentation.
 - Every build reads the record of every other.
-- Without `pages`, capitals as in `GitHub:` are not understood either, and a wrong prefix is a URL.
+- Without `pages`, capitals as in `GitHub:` are not understood either, and a wrong prefix such as
+  `pypi:` ends in an error that does not say so.
 - Without `advice` an error has the type and the number that Python gives it, and does not name the
   package: `https://raw.githubusercontent.com/ORG/REPO/HEAD/package.json: OSError -2` in place of
   `github:ORG/REPO: https://...: the host is not known: is the board online?`. A full disk is
@@ -60,33 +62,44 @@ bits it is about four fifths of that.
 ## The small mip
 
 `without="all"` is another program: [small.py](../manifests/small.py), with functions of
-`mip/__init__.py`. It installs from every source, all or nothing, checks hashes and servers, keeps
-the record, and recovers from power cuts and from errors of the disk. Another build can list,
-verify and upgrade what it has installed, and each finishes what the other has committed. It does
-without this, too:
+`mip/__init__.py`. It has `install()`, `recover()`, `Session`, `cafile`, `idle` and `InstallError`.
+It installs from every source, all or nothing, checks hashes and servers, keeps the record, and
+recovers from power cuts and from errors of the disk. To upgrade a package, install it again.
 
-- RAM that does not grow: a package.json is in RAM as a whole, twice for a moment.
-- Time in proportion: an upgrade reads the new record once for each file of the old one.
-- Versions that come late: when `x` has been taken at its latest version and something needs
-  `x@1.0`, it refuses. Name that first: `mip.install(["x@1.0", "y"])`. What you pinned in an
-  earlier call holds; what other installed packages need is not looked at.
-- Room that is counted before it is used: on a full disk an install can stop after its commit. The
-  next call finishes it when there is room.
-- A second connection, the second address of a host, and limits for a server that is slow but not
-  silent. `mip.idle` is called between blocks, not while it waits: up to 15 seconds.
-- A look at what a server sends without a hash: the page of a captive portal in place of a module,
-  packed content, rubbish between chunks, an answer that nobody asked for. Use hashes, as every
-  index does.
-- Answers before the answer, as 103 Early Hints is; headers for plain HTTP; a query behind the URL
-  of a package; progress at a terminal.
-- Refusing a package.json that lists nothing, or a file without a URL; on FAT, a disk that is
-  mounted below the target; and a disk that does not keep what is written to it.
-- Removing what it made for a target that was not there, when the first install fails; and a file
-  whose name has another letter case in the next version, on disks where that matters.
+Firmware freezes it. For a board whose firmware is not yours,
+[README.md](../README.md#the-small-mip) shows how to compile and copy it. To update it, do so
+again: the package `mip` of a release is the whole mip.
+
+To move a board to the whole mip, copy or freeze that one, and restart. It lists, verifies,
+upgrades and uninstalls what the small one has installed, and finishes what that has begun. To move
+back, call `recover()` of the whole first: the small one cannot finish an uninstall.
+
+These are the limits of the small mip, besides what has a row above:
+
+- It reads a package.json into RAM as a whole, twice for a moment.
+- An upgrade reads the new record once for each file of the old version.
+- When `x` has been taken at its latest version and then something needs `x@1.0`, it refuses. Name
+  that first: `mip.install(["x@1.0", "y"])`. What you pinned in an earlier call holds. What other
+  installed packages need is not looked at.
+- It does not count free room first. On a full disk an install can stop after its commit; the next
+  call finishes it when there is room.
+- It has one connection, tries one address of a host, and waits for a server that is slow but not
+  silent. It calls `mip.idle` between blocks, and not while it waits, up to 15 seconds.
+- It does not look at what a server sends without a hash: the page of a captive portal in place of
+  a module, packed content, rubbish between chunks, an answer that nobody asked for. Use hashes, as
+  every index does.
+- It does not understand interim answers such as 103 Early Hints, and sends no headers over plain
+  HTTP and no query behind the URL of a package.
+- It installs a package.json that lists nothing, and does not notice a file without a URL.
+- It does not notice a disk that loses what is written to it, nor, on FAT, another disk that is
+  mounted below the target.
+- When a first install fails, a target that it has made stays, empty. When the name of a file
+  changes its letter case, the old file stays, except on FAT.
 
 ## Which build for which board
 
-Take the last row that fits.
+These builds are frozen. Of the rows whose first column is true of your board, take the last. As
+bytecode, only `all` leaves room on a board with 30 KB of free RAM.
 
 | board | build | bytes | flash, frozen | RAM, frozen | heap for an install |
 | --- | --- | ---: | ---: | ---: | ---: |
