@@ -135,6 +135,20 @@ def test_a_release(own_index):
     assert "https://host/mip" in page
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_small_mip_from_an_index(device, net, own_index, site, name):
+    """Every client installs the small mip, which then installs, and itself again."""
+    install(name, device, net, "--index", own_index.url, "mip-small")
+    assert list(device.tree()) == ["mip/__init__.mpy"]
+    assert len(device.tree()["mip/__init__.mpy"]) < 10300
+    code = "import mip; print(hasattr(mip, 'list'), mip.__file__); mip.install('crc', {!r})"
+    lines = device.run(code.format(site.url), path=[], check=True).lines
+    assert lines[0] == f"False {device.lib}/mip/__init__.mpy"
+    assert lines[-1] == "Done"
+    code = f"import mip; print(mip.install('mip-small', {own_index.url!r}))"
+    assert device.run(code, path=[], check=True).lines[-2:] == ["Done", "False"]
+
+
 def test_a_release_again(own_index):
     """The same release again changes nothing; so a release can be made in what is published."""
     before = {path: path.stat().st_mtime_ns for path in own_index.root.rglob("*")}
@@ -174,7 +188,9 @@ def version_of_module():
 
 def listed(own_index):
     """What index.json says of mip, which is what manifest.py says."""
-    (entry,) = json.loads((own_index.root / "index.json").read_text())["packages"]
+    entry, small = json.loads((own_index.root / "index.json").read_text())["packages"]
+    assert (entry["name"], small["name"]) == ("mip", "mip-small")
+    assert entry["versions"] == small["versions"]
     return entry
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import mip_index
 import pytest
+import small_package
 import yaml
 from clients import CLIENTS, Proxy, Terminal, install
 from folders import HOSTS, PACKAGES, ROOT
@@ -50,6 +51,9 @@ def site(tmp_path_factory):
     """What is at https://host: at /pi an index of tests/packages, at /mip one of mip."""
     root = tmp_path_factory.mktemp("site")
     mip_index.build(PACKAGES, root / "pi")
+    small = tmp_path_factory.mktemp("packages") / "mip-small"
+    small_package.write(small)
+    mip_index.build(small, root / "mip", hash_length=64)
     mip_index.build(ROOT, root / "mip", name="mip", hash_length=64)
     return root
 

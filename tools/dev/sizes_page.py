@@ -66,13 +66,12 @@ figures.
 It installs from every source, all or nothing, checks hashes and servers, keeps the record, and
 recovers from power cuts and from errors of the disk. To upgrade a package, install it again.
 
-Firmware freezes it. For a board whose firmware is not yours,
-[README.md](../README.md#the-small-mip) shows how to compile and copy it. To update it, do so
-again: the package `mip` of a release is the whole mip.
+Firmware freezes it. For a board whose firmware is not yours, it is the package `mip-small` of
+[a release](../README.md#the-small-mip), which updates it, too.
 
-To move a board to the whole mip, copy or freeze that one, and restart. It lists, verifies,
-upgrades and uninstalls what the small one has installed, and finishes what that has begun. To move
-back, call `recover()` of the whole first: the small one cannot finish an uninstall.
+To move a board to the whole mip, install `mip` in its place, or freeze it, and restart. It lists,
+verifies, upgrades and uninstalls what the small one has installed, and finishes what that has
+begun. To move back, call `recover()` of the whole first: the small one cannot finish an uninstall.
 
 These are the limits of the small mip, besides what has a row above:
 
