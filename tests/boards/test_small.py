@@ -1,7 +1,7 @@
 """The small mip, without="all": what small.py does by itself, and what it shares with the whole.
 
-test_switches.py tries it with power cuts, errors of the disk, cut connections, and every call of
-MicroPython's document. MIP_WITHOUT=all ./tools/test tries it with what helpers/left_out.py lists.
+test_switches.py tries it with power cuts, cut connections, and every call of MicroPython's
+document. MIP_WITHOUT=all ./tools/test tries it with what helpers/left_out.py lists.
 """
 
 import ast
@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import size
 import sizes_page
+import sweeps
+import test_disk_errors
 from device import error
 from folders import ROOT
 from internet import INDEX, content, tree
@@ -408,6 +410,15 @@ def test_what_the_whole_no_longer_needs(device, net, builds):
     device.run(upgrade.replace('install("a")', "upgrade()"), path=builds[""])
     device.run("import mip; mip.recover()", path=builds["all"], check=True)
     assert device.tree() == tree({"a.mpy": "a 2.0"})
+
+
+@pytest.mark.parametrize(("fault", "kind"), test_disk_errors.FAULTS)
+def test_a_disk_error(device, fault, kind):
+    """An error of the disk is an InstallError, nothing is broken, and the next call succeeds."""
+    faults = repr(test_disk_errors.FAULTS[fault, kind])
+    counts, problems = sweeps.sweep(device, test_disk_errors.ERRORS, "install", kind, faults)
+    assert counts["errors"] > 50
+    assert not problems, sweeps.listed(problems)
 
 
 # --- The session ---

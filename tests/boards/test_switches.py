@@ -20,7 +20,6 @@ import left_out
 import pytest
 import size
 import sweeps
-import test_disk_errors
 import test_network_faults
 import test_power_cuts
 import test_releases
@@ -201,17 +200,6 @@ def test_a_power_cut(device, scenario, kind):
     """A cut at any write leaves whole files, and the next call ends as without it."""
     counts, problems = sweeps.sweep(device, test_power_cuts.CUTS, scenario, kind)
     assert counts["cuts"] > 50
-    assert not problems, sweeps.listed(problems)
-
-
-@pytest.mark.parametrize(("fault", "kind"), test_disk_errors.FAULTS)
-def test_a_disk_error(device, without, fault, kind):
-    """An error of the disk is an InstallError, nothing is broken, and the next call succeeds."""
-    if without != "all":
-        pytest.skip("this build has the store of the whole")
-    faults = repr(test_disk_errors.FAULTS[fault, kind])
-    counts, problems = sweeps.sweep(device, test_disk_errors.ERRORS, "install", kind, faults)
-    assert counts["errors"] > 50
     assert not problems, sweeps.listed(problems)
 
 
