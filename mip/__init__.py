@@ -23,14 +23,14 @@ from micropython import const
 
 _SEARCH = const(1)  # search()
 _VERIFY = const(1)  # verify()
-_MANAGE = const(1)  # list(), upgrade(), uninstall(); finishing a commit of 1.0.0
+_MANAGE = const(1)  # list(), upgrade(), uninstall(); finishing what 1.0.0 left interrupted
 _NATIVE = const(1)  # native code, and the check that this firmware can load a .mpy file
 _AHEAD = const(1)  # pipelined requests: the next ones are sent before the answer has come
 _RETRIES = const(1)  # another try after a failure that may pass
 _PAGES = const(1)  # URLs of repository pages: https://github.com/ORG/REPO
 _ADVICE = const(1)  # what to do about an error; what is replaced, hidden, or not protected
-_OFFLINE = const(1)  # what is pinned and in place needs no network
-_UNIX = const(1)  # a lock between processes, and files that may not be removed
+_OFFLINE = const(1)  # the check that lets what is pinned and in place need no network
+_UNIX = const(1)  # a lock between processes, and the check that files may be removed
 
 # ---- 1. constants, InstallError --------------------------------------------------------
 
