@@ -400,6 +400,51 @@ def test_what_another_build_has_begun(device, net, builds, first, cut):
     assert folders == {".mip", *("new", "e")} if wanted is not before else {".mip", "d"}
 
 
+# A call of the first build is cut at each write, and the second one recovers.
+BOTH_BUILDS = """
+import sys
+loaded = []
+for path in sys.argv[5], sys.argv[4]:  # `mip` is the first one then
+    sys.modules.pop("mip", None)
+    sys.path.insert(0, path)
+    import mip
+    sys.path.pop(0)
+    mip.print = lambda *words: None
+    loaded.append(mip)
+import faults, oracle
+
+case = faults.Case(*sys.argv[1:3])
+findings = oracle.Findings()
+findings.add("without a fault", oracle.check_case(case))
+if sys.argv[2] == "lfs2":
+    case.options = {"readsize": 128}
+for number, torn, image in faults.cuts(case.image, case.log):
+    findings.count("cuts")
+    case.start(image=image)
+    try:
+        loaded[0].recover(faults.TARGET)
+        wrong = oracle.check(case, oracle.SETTLED, faults.walk(faults.ROOT))
+    except Exception as error:
+        wrong = ["recover: %r" % error]
+    findings.add((number, torn), wrong)
+    case.stop()
+findings.show()
+"""
+
+
+@pytest.mark.parametrize("kind", ["lfs2", "fat"])
+@pytest.mark.parametrize(
+    ("first", "scenario"), [("all", "install again"), ("", "install again"), ("", "upgrade")]
+)
+def test_a_power_cut_and_another_build(device, builds, first, scenario, kind):
+    """What one build has begun, at any cut, the other one finishes or clears up."""
+    (second,) = set(builds) - {first}
+    arguments = scenario, kind, "", builds[first], builds[second]
+    counts, problems = sweeps.sweep(device, BOTH_BUILDS, *arguments)
+    assert counts["cuts"] > 100
+    assert not problems, sweeps.listed(problems)
+
+
 def test_what_the_whole_no_longer_needs(device, net, builds):
     """An upgrade that drops a package, and was cut, is finished: its files go, too."""
     net.publish("a", "1.0", deps=[["b", "latest"]])
