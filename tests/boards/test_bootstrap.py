@@ -147,6 +147,11 @@ def test_the_small_mip_from_an_index(device, net, own_index, site, name):
     assert lines[-1] == "Done"
     code = f"import mip; print(mip.install('mip-small', {own_index.url!r}))"
     assert device.run(code, path=[], check=True).lines[-2:] == ["Done", "False"]
+    if name == "mip":  # it is recorded, and so is what takes its place
+        code = f"import mip; mip.install('mip', {own_index.url!r})"
+        assert device.run(code, path=[], check=True).lines[-1] == "Done"
+        device.mip("uninstall", "mip-small", path=[], check=True)
+        assert_works(device, site, "mip/__init__.mpy")
 
 
 def test_a_release_again(own_index):
