@@ -233,7 +233,7 @@ class _Run:
             _write(self.out, _PLAN)
             for text in wanted:
                 name, ref = _parse(text, version)
-                self.need(_located(name, os.getcwd().rstrip("/") + "/"), ref, ref or _LATEST)
+                self.need(_located(name, None), ref, ref or _LATEST)
             for package in self.packages:
                 self.package(*package)
             _write(self.out, _END)
@@ -450,7 +450,9 @@ class _Run:
         if not _type(self.meta[:-1]):
             return
         names = os.listdir(self.meta[:-1])  # FAT takes no slash at the end
-        if self.recovering and names != ["record"]:
+        if names == ["record"]:
+            return
+        if self.recovering:
             if "next" in names or ".rm" in "".join(names):
                 raise ValueError(_WITHOUT + "uninstall")
             self.fold = _type(self.target + ".MIP") > 0
@@ -461,6 +463,7 @@ class _Run:
             except OSError as e:
                 if e.args[0] not in _FULL:
                     raise
+            _remove(self.meta + "none")
         planned = False  # else nothing of the plan was done
         if "plan" in names:
             with open(self.meta + "plan", "rb") as file:
@@ -477,9 +480,9 @@ class _Run:
                     _prune(self.target + path + "/", self.target + rest[0])
         self.close()
         _remove(self.meta + "new")
-        for name in os.listdir(self.meta[:-1]):
+        for name in names:
             if name not in ("record", "room"):
-                os.remove(self.meta + name)
+                _remove(self.meta + name)
         _remove(self.meta + "room")  # without it what is there would be committed
         _prune(self.meta, self.target[:-1])  # if there is no record
 

@@ -998,8 +998,10 @@ def _source(base, ref, url):
 
 
 def _located(name, base):
-    """The name of a package; where it is a path, that is relative to `base`."""
-    return _directory(_join(base, name)) if ":" not in name and _is_place(name) else name
+    """The name of a package; a path is relative to `base`, None: to the board's own directory."""
+    if ":" in name or not _is_place(name):
+        return name
+    return _directory(_join(base or os.getcwd().rstrip("/") + "/", name))
 
 
 def _line(*values):
@@ -2900,7 +2902,7 @@ def _pairs(package, version=None):
             name, ref = _parse(text, version)
         except ValueError as e:
             raise InstallError(e.args[0])
-        place = _located(name, os.getcwd().rstrip("/") + "/") or "/"
+        place = _located(name, None) or "/"
         if place != name and name[0] not in "./" and name.count("/") == 1 and not _type(place):
             name = _shown(name)
             raise InstallError(

@@ -26,11 +26,18 @@ WEB = "https://example.org"
 
 
 @pytest.fixture(scope="module")
-def module_path(tmp_path_factory):
+def builds(tmp_path_factory):
+    """The directories of both builds: {what it is without: path}."""
+    found = {without: tmp_path_factory.mktemp("build") for without in ("all", "")}
+    for without, directory in found.items():
+        size.compile_modules(directory, without=without)
+    return found
+
+
+@pytest.fixture(scope="module")
+def module_path(builds):
     """The directory with the small build, in place of the whole one."""
-    directory = tmp_path_factory.mktemp("small")
-    size.compile_modules(directory, without="all")
-    return directory
+    return builds["all"]
 
 
 def source(without=""):
@@ -360,15 +367,6 @@ store = getattr(mip, "_Run", None) or mip._Store
 CUT
 mip.install("a")
 """
-
-
-@pytest.fixture(scope="module")
-def builds(tmp_path_factory):
-    """The directories of both builds: {what it is without: path}."""
-    found = {without: tmp_path_factory.mktemp("build") for without in ("all", "")}
-    for without, directory in found.items():
-        size.compile_modules(directory, without=without)
-    return found
 
 
 @pytest.mark.parametrize("cut", CUTS)

@@ -150,14 +150,22 @@ FIGURES = {
 }
 
 
+def _build(found, without):
+    """What was measured of a build."""
+    for row in found["builds"]["rows"]:
+        if row["without"] == without:
+            return row
+    raise FigureError(f"nothing was measured of a build without {without or 'nothing'}")
+
+
 def _frozen(key, without=""):
     """What a build takes that is frozen into firmware for 32 bits."""
 
     def figure(found):
-        for row in found["builds"]["rows"]:
-            if row["without"] == without and row["frozen"]:
-                return _bytes(row["frozen"][key])
-        raise FigureError("nothing was measured of a mip that is frozen in")
+        frozen = _build(found, without)["frozen"]
+        if not frozen:
+            raise FigureError("nothing was measured of a mip that is frozen in")
+        return _bytes(frozen[key])
 
     return figure
 
@@ -173,14 +181,6 @@ def _small(key):
     return figure
 
 
-def _small_library(found):
-    """The bytes of the small mip."""
-    for row in found["builds"]["rows"]:
-        if row["without"] == "all":
-            return _bytes(row["bytes"])
-    raise FigureError("the small mip was not measured")
-
-
 # Each is there once: whole commands, and what is measured of ours alone.
 SINGLE = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremote", "curl")} | {
     "frozen-kept": _frozen("kept"),
@@ -191,7 +191,7 @@ SINGLE = {f"peers-{name}": _peer(name) for name in ("ours", "upstream", "mpremot
     "small-frozen-flash": _frozen("flash", "all"),
     "small-kept": _small("kept"),
     "small-few": _small("few"),
-    "small-library": _small_library,
+    "small-library": lambda found: _bytes(_build(found, "all")["bytes"]),
 }
 
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # limit is what the module has: a change that makes it larger says so here, one that makes it
 # smaller, too.
 BUDGETS = (
-    ("mip/__init__.py", 30188, 16384, 14336),
+    ("mip/__init__.py", 30191, 16384, 14336),
     ("mip/__main__.py", 3426, 2800, 2400),
 )
 
